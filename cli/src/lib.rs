@@ -1,0 +1,1 @@
+//! Walport as a library.
