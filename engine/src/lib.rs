@@ -6,12 +6,15 @@
 
 pub mod backup;
 pub mod codec;
+pub mod context;
 pub mod error;
 pub mod layout;
 pub mod memory;
 pub mod postgres;
+pub mod progress;
 pub mod settings;
 pub mod storage;
 pub mod wal;
 
+pub use context::Context;
 pub use error::{Class, Error, Kind, Result};

@@ -1,1 +1,5 @@
-//! backup
+//! Base backups: push, fetch, list.
+
+pub mod fetch;
+pub mod list;
+pub mod push;

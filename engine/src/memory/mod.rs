@@ -5,6 +5,7 @@
 //! for more waits. So the peak is known from the plan and does not depend on
 //! the number of files or uploads.
 
+pub mod plan;
 mod pool;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Kind, Result};
 
+pub use plan::{Operation, Plan};
 pub use pool::{Chunk, Pool};
 
 /// The bytes of one chunk, the unit in which data moves: 256 KiB.

@@ -111,6 +111,11 @@ pub struct Put {
     /// An estimate of the final size in bytes, from which a store may choose
     /// its part size when [`Body::size`] is unknown.
     pub expected_size: Option<u64>,
+    /// How many bytes of the body exist at one time: the producer waits for
+    /// memory beyond that. A store that collects parts must be able to send
+    /// with less than this held, so it derives part size and parts in flight
+    /// from it. `None`: the body does not depend on what the store holds.
+    pub window: Option<u64>,
     /// The storage class, in the store's own words.
     pub storage_class: Option<String>,
     /// Tags of the object.

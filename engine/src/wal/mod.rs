@@ -1,1 +1,5 @@
-//! wal
+//! The archive of WAL: push, fetch, prefetch.
+
+pub mod fetch;
+pub mod prefetch;
+pub mod push;
