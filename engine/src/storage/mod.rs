@@ -10,6 +10,7 @@
 
 pub mod body;
 mod ext;
+pub mod in_memory;
 pub mod key;
 mod limits;
 pub mod registry;
@@ -26,6 +27,7 @@ use futures_util::stream::BoxStream;
 pub use crate::error::{Class, Error, Kind, Result};
 pub use body::{Body, ByteStream};
 pub use ext::StorageExt;
+pub use in_memory::InMemory;
 pub use key::Key;
 pub use limits::Limits;
 pub use registry::{Backend, Open, Registry};
@@ -153,6 +155,33 @@ impl Get {
     /// The bytes of `range`.
     pub fn range(range: Range<u64>) -> Self {
         Self { range: Some(range), version: None }
+    }
+
+    /// The bytes this asks for of an object of `size` bytes: cut at its end, and
+    /// [`Kind::Invalid`] where they begin past it.
+    pub fn within(&self, size: u64) -> Result<Range<u64>> {
+        match &self.range {
+            None => Ok(0..size),
+            Some(range) if range.start <= size && range.start <= range.end => Ok(range.start..range.end.min(size)),
+            Some(range) => Err(Error::new(
+                Kind::Invalid,
+                format!("the bytes {} to {} do not lie in an object of {size} bytes", range.start, range.end),
+            )
+            .with_op("get")),
+        }
+    }
+
+    /// Fails with [`Kind::Changed`] if a version is asked for and `found` is another.
+    pub fn check_version(&self, found: Option<&str>) -> Result<()> {
+        match &self.version {
+            Some(wanted) if Some(wanted.as_str()) != found => Err(Error::new(
+                Kind::Changed,
+                format!("the object changed: version {} instead of {wanted}", found.unwrap_or("(none)")),
+            )
+            .with_op("get")
+            .with_hint("Run the command again to read the object as it is now.")),
+            _ => Ok(()),
+        }
     }
 }
 
