@@ -1,1 +1,4 @@
 //! The stores of Walport.
+
+#[cfg(feature = "http")]
+pub mod http;
