@@ -5,6 +5,8 @@
 //! its row, so reading a setting later cannot fail.
 
 mod engine;
+mod file;
+mod load;
 mod table;
 mod value;
 
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use engine::SETTINGS;
+pub use load::{EXTENSIONS, Loaded, Sources, load, name_of_flag};
 pub use table::{Setting, Table, Type};
 pub use value::{parse_bool, parse_duration, parse_size};
 
@@ -32,6 +35,18 @@ pub enum Source {
     Flag(String),
 }
 
+impl Source {
+    /// How strong a source is; of equal ones the later value wins.
+    fn rank(&self) -> u8 {
+        match self {
+            Source::Default => 0,
+            Source::File(..) => 1,
+            Source::Environment(_) => 2,
+            Source::Flag(_) => 3,
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -43,11 +58,15 @@ impl fmt::Display for Source {
     }
 }
 
+type Values = BTreeMap<&'static str, (String, Source)>;
+
 /// The effective configuration.
 #[derive(Clone)]
 pub struct Settings {
     table: Arc<Table>,
-    values: BTreeMap<&'static str, (String, Source)>,
+    values: Values,
+    /// By setting and block name: what the block sets itself.
+    blocks: BTreeMap<&'static str, BTreeMap<String, Values>>,
 }
 
 impl Settings {
@@ -57,7 +76,7 @@ impl Settings {
             .rows()
             .filter_map(|row| Some((row.name, (row.default?.to_owned(), Source::Default))))
             .collect();
-        Self { table, values }
+        Self { table, values, blocks: BTreeMap::new() }
     }
 
     /// Sets the setting that `name` names (its own name, an alias, or a
@@ -69,9 +88,45 @@ impl Settings {
     pub fn set(&mut self, name: &str, value: &str, source: Source) -> Result<()> {
         let row = self.table.find(name).ok_or_else(|| self.table.unknown(name))?;
         row.check(value).map_err(|error| error.context(&source))?;
-        if self.values.get(row.name).is_none_or(|(_, present)| *present <= source) {
+        if self.values.get(row.name).is_none_or(|(_, present)| present.rank() <= source.rank()) {
             self.values.insert(row.name, (value.to_owned(), source));
         }
+        Ok(())
+    }
+
+    /// The names of the blocks of a setting such as `WALG_FAILOVER_STORAGES`, in
+    /// order.
+    pub fn block_names(&self, setting: &str) -> impl Iterator<Item = &str> {
+        self.blocks.get(setting).into_iter().flat_map(|blocks| blocks.keys().map(String::as_str))
+    }
+
+    /// The settings of one block, by its name in any case: what the block says
+    /// itself, then what is said outside of it. The target of the primary store
+    /// (`..._PREFIX`) is not taken over, `WALG_STORAGE_PREFIX` is.
+    pub fn block(&self, setting: &str, name: &str) -> Option<Self> {
+        let own = self.blocks.get(setting)?.get(&name.to_lowercase())?;
+        let inherited = |name: &str| !name.ends_with("_PREFIX") || name == "WALG_STORAGE_PREFIX";
+        let mut values = self.values.clone();
+        values.retain(|name, _| inherited(name));
+        values.extend(own.iter().map(|(name, value)| (*name, value.clone())));
+        Some(Self { table: self.table.clone(), values, blocks: BTreeMap::new() })
+    }
+
+    /// What a block says itself.
+    pub fn block_entries(&self, setting: &str, name: &str) -> impl Iterator<Item = (&'static Setting, &str, &Source)> {
+        let own = self.blocks.get(setting).and_then(|blocks| blocks.get(name));
+        own.into_iter().flat_map(|values| self.rows_of(values))
+    }
+
+    fn clear_blocks(&mut self, setting: &'static str) {
+        self.blocks.remove(setting);
+    }
+
+    fn set_in_block(&mut self, setting: &'static str, block: &str, name: &str, value: &str, source: Source) -> Result<()> {
+        let row = self.table.find(name).ok_or_else(|| self.table.unknown(name).context(&source))?;
+        row.check(value).map_err(|error| error.context(&source))?;
+        let blocks = self.blocks.entry(setting).or_default();
+        blocks.entry(block.to_owned()).or_default().insert(row.name, (value.to_owned(), source));
         Ok(())
     }
 
@@ -126,7 +181,11 @@ impl Settings {
 
     /// Every effective value with its row and source, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static Setting, &str, &Source)> {
-        self.values.iter().filter_map(|(name, (text, source))| {
+        self.rows_of(&self.values)
+    }
+
+    fn rows_of<'a>(&'a self, values: &'a Values) -> impl Iterator<Item = (&'static Setting, &'a str, &'a Source)> {
+        values.iter().filter_map(|(name, (text, source))| {
             self.table.find(name).map(|row| (row, text.as_str(), source))
         })
     }
@@ -142,3 +201,6 @@ impl fmt::Debug for Settings {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,9 @@ pub enum Type {
     Path,
     /// A map; only in a configuration file (or as JSON text).
     Map,
+    /// Named blocks of settings; only in a configuration file (or as JSON
+    /// text). See [`Settings::block`](super::Settings::block).
+    Blocks,
 }
 
 /// One row: everything there is to know about an option.
@@ -47,6 +50,9 @@ pub struct Setting {
     pub default: Option<&'static str>,
     /// Never printed, logged or shown.
     pub secret: bool,
+    /// Known, so that configurations of WAL-G are accepted, but without effect
+    /// so far. The reference and `config check` say so.
+    pub pending: bool,
     /// The heading it stands under in the reference: `WAL`, `S3`, `PostgreSQL`.
     pub group: &'static str,
     /// One or two sentences for the operator, with unit and range.
@@ -63,6 +69,7 @@ impl Setting {
             kind: Type::Text,
             default: None,
             secret: false,
+            pending: false,
             group,
             help,
         }
@@ -98,6 +105,12 @@ impl Setting {
         self
     }
 
+    /// Known, but without effect so far.
+    pub const fn pending(mut self) -> Self {
+        self.pending = true;
+        self
+    }
+
     /// The names it can be given under, strongest first.
     pub fn names(&self) -> Vec<String> {
         let mut names = vec![self.name.to_owned()];
@@ -111,6 +124,13 @@ impl Setting {
             }
         }
         names
+    }
+
+    /// How strong `name` is among the names of this setting: 0 is the strongest.
+    /// Reversed, so that sorting brings the strongest last.
+    pub fn strength(&self, name: &str) -> std::cmp::Reverse<usize> {
+        let names = self.names();
+        std::cmp::Reverse(names.iter().position(|known| known.eq_ignore_ascii_case(name)).unwrap_or(names.len()))
     }
 
     /// The flag that sets it: `--walg-compression-method`.
@@ -150,7 +170,7 @@ impl Setting {
                 }
                 format!("one of {}", words.join(", "))
             }
-            Type::Json | Type::Map => match serde_json::from_str::<serde_json::Value>(text) {
+            Type::Json | Type::Map | Type::Blocks => match serde_json::from_str::<serde_json::Value>(text) {
                 Ok(_) => return Ok(()),
                 Err(_) => "a JSON document".to_owned(),
             },
@@ -194,6 +214,11 @@ impl Table {
             .get(name)
             .or_else(|| self.by_name.get(&name.to_uppercase()))
             .copied()
+    }
+
+    /// The row a name stands for, in exactly this case, as in the environment.
+    pub fn find_exact(&self, name: &str) -> Option<&'static Setting> {
+        self.by_name.get(name).copied()
     }
 
     /// The known name nearest to `name`, if one is near.

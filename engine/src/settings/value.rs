@@ -1,4 +1,5 @@
 //! Reading values: switches, sizes, times.
+#![allow(clippy::result_unit_err)] // the caller knows the setting and writes the message
 
 use std::time::Duration;
 
