@@ -1,0 +1,64 @@
+//! What the integration tests share: scratch folders, the programs under test,
+//! real PostgreSQL clusters, and digests of whole trees.
+//!
+//! The tests run as root and as an ordinary user. PostgreSQL refuses to run as
+//! root, so as root everything that belongs to a cluster runs as an
+//! unprivileged user ([`user::worker`]).
+
+#![allow(dead_code, unused_imports)] // each test binary uses its part
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+
+pub mod archive;
+pub mod cluster;
+pub mod damage;
+pub mod pages;
+pub mod postgres;
+pub mod scratch;
+pub mod tool;
+pub mod tree;
+pub mod user;
+
+pub use archive::Archive;
+pub use cluster::{Cluster, Recovery};
+pub use postgres::{Installation, installations};
+pub use scratch::Scratch;
+pub use tool::{Run, Tool};
+
+use std::time::{Duration, Instant};
+
+/// A random generator whose seed is printed, and taken from `WALPORT_TEST_SEED`
+/// to repeat a failure.
+pub fn random(test: &str) -> fastrand::Rng {
+    let seed = match std::env::var("WALPORT_TEST_SEED") {
+        Ok(text) => text.parse().expect("WALPORT_TEST_SEED must be a number"),
+        Err(_) => fastrand::u64(..),
+    };
+    println!("{test}: WALPORT_TEST_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}
+
+/// Waits until `ready` says so; fails loudly after `limit`.
+pub fn wait_for(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !ready() {
+        assert!(start.elapsed() < limit, "{what} did not happen within {limit:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Bytes that compress about as well as a page of a table: runs, text, noise.
+pub fn bytes_like_a_table(rng: &mut fastrand::Rng, size: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size + 512);
+    while bytes.len() < size {
+        match rng.u8(0..3) {
+            0 => bytes.extend(std::iter::repeat_n(rng.u8(..), rng.usize(1..400))),
+            1 => bytes.extend(format!("account {} balance {}\0", rng.u16(..), rng.u32(..)).bytes()),
+            _ => {
+                let count = rng.usize(1..64);
+                bytes.extend(std::iter::repeat_with(|| rng.u8(..)).take(count));
+            }
+        }
+    }
+    bytes.truncate(size);
+    bytes
+}
