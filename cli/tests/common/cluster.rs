@@ -66,8 +66,9 @@ impl Cluster {
         let name = data.file_name().expect("name").to_str().expect("utf-8");
         let cluster = Self::at(major, scratch, name, data.to_owned());
         if !recovery.restore_command.is_empty() {
+            // Without a hot standby, "ready" means that recovery has ended.
             cluster.configure(&format!(
-                "restore_command = '{}'\n{}\nrecovery_target_action = 'promote'",
+                "hot_standby = off\nrestore_command = '{}'\n{}\nrecovery_target_action = 'promote'",
                 recovery.restore_command, recovery.target
             ));
             fs::write(data.join("recovery.signal"), "").expect("recovery.signal");

@@ -14,6 +14,7 @@ pub mod damage;
 pub mod pages;
 pub mod postgres;
 pub mod scratch;
+pub mod site;
 pub mod tool;
 pub mod tree;
 pub mod user;
@@ -22,6 +23,7 @@ pub use archive::Archive;
 pub use cluster::{Cluster, Recovery};
 pub use postgres::{Installation, installations};
 pub use scratch::Scratch;
+pub use site::Site;
 pub use tool::{Run, Tool};
 
 use std::time::{Duration, Instant};
