@@ -1,2 +1,5 @@
-//! The program.
-fn main() {}
+//! The program: every store of this build.
+
+fn main() -> std::process::ExitCode {
+    walport::run(walport::registry())
+}

@@ -9,6 +9,8 @@ const ANY: i64 = i64::MAX;
 const WAL: &str = "WAL";
 const BACKUP: &str = "Backup";
 const RESTORE: &str = "Restore";
+/// The heading of everything that configures a cipher.
+pub const ENCRYPTION: &str = "Encryption";
 const FAILOVER: &str = "Failover storages";
 const LOG: &str = "Logs and monitoring";
 const PROGRAM: &str = "Program";
@@ -91,6 +93,24 @@ pub const SETTINGS: &[Setting] = &[
         .kind(Type::Bool).default("false").pending(),
     Setting::new("WALG_FETCH_TARGET_USER_DATA", RESTORE, "Restore the backup with this user data.")
         .kind(Type::Json),
+
+    Setting::new("WALG_PGP_KEY", ENCRYPTION, "An armoured OpenPGP key; `\\n` stands for a line end. A public key writes, a private one reads.").secret(),
+    Setting::new("WALG_PGP_KEY_PATH", ENCRYPTION, "A file with an armoured OpenPGP key.").kind(Type::Path),
+    Setting::new("WALG_PGP_KEY_PASSPHRASE", ENCRYPTION, "The passphrase of the private key.").secret(),
+    Setting::new("GPG_KEY_ID", ENCRYPTION, "The id of a key in GnuPG's key ring.").namespaced().secret(),
+    Setting::new("WALG_ENVELOPE_PGP_KEY", ENCRYPTION, "An OpenPGP key, wrapped by a key management service, in base64.").secret(),
+    Setting::new("WALG_ENVELOPE_PGP_KEY_PATH", ENCRYPTION, "A file with such a key.").kind(Type::Path),
+    Setting::new("WALG_ENVELOPE_PGP_YC_CSE_KMS_KEY_ID", ENCRYPTION, "The key of Yandex KMS that unwraps it."),
+    Setting::new("WALG_ENVELOPE_PGP_YC_SERVICE_ACCOUNT_KEY_FILE", ENCRYPTION, "The service account for that.").kind(Type::Path),
+    Setting::new("WALG_ENVELOPE_PGP_YC_ENDPOINT", ENCRYPTION, "The endpoint for that."),
+    Setting::new("WALG_ENVELOPE_CACHE_EXPIRATION", ENCRYPTION, "How long an unwrapped key is kept; 0 is for ever.").kind(Type::Duration),
+    Setting::new("WALG_CSE_KMS_ID", ENCRYPTION, "The key of AWS KMS that makes a data key for each object."),
+    Setting::new("WALG_CSE_KMS_REGION", ENCRYPTION, "The region of that key."),
+    Setting::new("YC_CSE_KMS_KEY_ID", ENCRYPTION, "The key of Yandex KMS that makes a data key for each object."),
+    Setting::new("YC_SERVICE_ACCOUNT_KEY_FILE", ENCRYPTION, "The service account for that.").kind(Type::Path),
+    Setting::new("WALG_LIBSODIUM_KEY", ENCRYPTION, "The key of libsodium's secretstream, 32 bytes after WALG_LIBSODIUM_KEY_TRANSFORM.").secret(),
+    Setting::new("WALG_LIBSODIUM_KEY_PATH", ENCRYPTION, "A file with that key; white space around it does not count.").kind(Type::Path),
+    Setting::new("WALG_LIBSODIUM_KEY_TRANSFORM", ENCRYPTION, "How the key is written.").kind(Type::Choice(&["none", "base64", "hex"])),
 
     Setting::new("WALG_STORAGE_PREFIX", "Storage", "A folder more, below the prefix of every storage."),
     Setting::new("WALG_TARGET_STORAGE", FAILOVER, "Use only the storage of this name; `default` is the primary one."),

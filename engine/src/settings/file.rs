@@ -27,7 +27,8 @@ pub(super) enum Node {
 /// Parses `text` in the format that the extension of `path` names.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<(String, Node)>> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    let extension = if extension.is_empty() { dotfile(path) } else { extension.to_ascii_lowercase() };
+    let extension =
+        if extension.is_empty() { dotfile(path) } else { extension.to_ascii_lowercase() };
     let node = match extension.as_str() {
         "json" => json(text),
         "toml" => toml(text),
@@ -37,7 +38,10 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<(String, Node)>> {
     };
     let broken = |message| {
         Error::new(Kind::Config, format!("configuration file {}: {message}", path.display()))
-            .with_hint(format!("Configuration files are {}; the extension says which.", EXTENSIONS.join(", ")))
+            .with_hint(format!(
+                "Configuration files are {}; the extension says which.",
+                EXTENSIONS.join(", ")
+            ))
     };
     match node.map_err(broken)? {
         Node::Map(entries) => Ok(entries),
@@ -79,9 +83,12 @@ impl Node {
             },
             Node::Scalar { text, .. } => Value::String(text.clone()),
             Node::List(items) => Value::Array(items.iter().map(Node::to_json).collect()),
-            Node::Map(entries) => {
-                Value::Object(entries.iter().map(|(key, node)| (key.clone(), node.to_json())).collect::<Map<_, _>>())
-            }
+            Node::Map(entries) => Value::Object(
+                entries
+                    .iter()
+                    .map(|(key, node)| (key.clone(), node.to_json()))
+                    .collect::<Map<_, _>>(),
+            ),
         }
     }
 }
@@ -99,14 +106,18 @@ fn from_json(value: Value) -> Node {
         Value::Number(value) => Node::plain(value.to_string()),
         Value::String(value) => Node::text(value),
         Value::Array(items) => Node::List(items.into_iter().map(from_json).collect()),
-        Value::Object(map) => Node::Map(map.into_iter().map(|(key, value)| (key, from_json(value))).collect()),
+        Value::Object(map) => {
+            Node::Map(map.into_iter().map(|(key, value)| (key, from_json(value))).collect())
+        }
     }
 }
 
 fn toml(text: &str) -> Result<Node, String> {
     let table: toml::Table = toml::from_str(text).map_err(|error| {
         // The error's own text quotes the line, which may hold a secret.
-        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let line = error
+            .span()
+            .map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         format!("not TOML: {} (line {line})", error.message())
     })?;
     Ok(from_toml(toml::Value::Table(table)))
@@ -120,7 +131,9 @@ fn from_toml(value: toml::Value) -> Node {
         toml::Value::Boolean(value) => Node::plain(value.to_string()),
         toml::Value::Datetime(value) => Node::text(value.to_string()),
         toml::Value::Array(items) => Node::List(items.into_iter().map(from_toml).collect()),
-        toml::Value::Table(table) => Node::Map(table.into_iter().map(|(key, value)| (key, from_toml(value))).collect()),
+        toml::Value::Table(table) => {
+            Node::Map(table.into_iter().map(|(key, value)| (key, from_toml(value))).collect())
+        }
     }
 }
 
@@ -137,12 +150,15 @@ fn yaml(text: &str) -> Result<Node, String> {
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| format!("not YAML: {error}"))?;
         let (anchor, node) = match event {
-            Event::Scalar(text, style, anchor, _) => {
-                (anchor, Node::Scalar { text: text.into_owned(), quoted: style != ScalarStyle::Plain })
-            }
+            Event::Scalar(text, style, anchor, _) => (
+                anchor,
+                Node::Scalar { text: text.into_owned(), quoted: style != ScalarStyle::Plain },
+            ),
             Event::Alias(anchor) => match anchors.get(&anchor) {
                 Some(node) => (0, node.clone()),
-                None => return Err(format!("not YAML: unknown alias in line {}", span.start.line())),
+                None => {
+                    return Err(format!("not YAML: unknown alias in line {}", span.start.line()));
+                }
             },
             Event::SequenceStart(anchor, _) => {
                 open.push(Open::List(anchor, Vec::new()));
@@ -157,7 +173,9 @@ fn yaml(text: &str) -> Result<Node, String> {
                 Some(Open::Map(anchor, entries, _)) => (anchor, Node::Map(entries)),
                 None => continue,
             },
-            Event::DocumentStart(_) if root.is_some() => return Err("more than one YAML document".to_owned()),
+            Event::DocumentStart(_) if root.is_some() => {
+                return Err("more than one YAML document".to_owned());
+            }
             _ => continue,
         };
         if anchor != 0 {
@@ -168,7 +186,9 @@ fn yaml(text: &str) -> Result<Node, String> {
             Some(Open::List(_, items)) => items.push(node),
             Some(Open::Map(_, entries, key)) => match (key.take(), node) {
                 (None, Node::Scalar { text, .. }) => *key = Some(text),
-                (None, _) => return Err(format!("a key in line {} is not a word", span.start.line())),
+                (None, _) => {
+                    return Err(format!("a key in line {} is not a word", span.start.line()));
+                }
                 // What is merged in is weaker than what stands here.
                 (Some(merge), Node::Map(more)) if merge == "<<" => {
                     entries.splice(0..0, more);
@@ -189,8 +209,10 @@ fn dotenv(text: &str) -> Result<Node, String> {
             continue;
         }
         let line = line.strip_prefix("export ").unwrap_or(line);
-        let (key, value) = line.split_once('=').ok_or_else(|| format!("line {} is not KEY=VALUE", index + 1))?;
-        let value = unquote(value.trim()).ok_or_else(|| format!("a quote in line {} is not closed", index + 1))?;
+        let (key, value) =
+            line.split_once('=').ok_or_else(|| format!("line {} is not KEY=VALUE", index + 1))?;
+        let value = unquote(value.trim())
+            .ok_or_else(|| format!("a quote in line {} is not closed", index + 1))?;
         entries.push((key.trim().to_owned(), Node::text(value)));
     }
     Ok(Node::Map(entries))
@@ -227,7 +249,11 @@ mod tests {
     use super::*;
 
     fn read(name: &str, text: &str) -> Vec<(String, Value)> {
-        parse(Path::new(name), text).unwrap().into_iter().map(|(key, node)| (key, node.to_json())).collect()
+        parse(Path::new(name), text)
+            .unwrap()
+            .into_iter()
+            .map(|(key, node)| (key, node.to_json()))
+            .collect()
     }
 
     #[test]
@@ -241,7 +267,10 @@ mod tests {
         let dotenv = "export WALG_A='x y'\n\n# no\nWALG_B=16 # yes\nWALG_C=\"t\\\"\\n\"";
         for name in ["c.env", "c.dotenv", ".env"] {
             let wanted = [("WALG_A", "x y"), ("WALG_B", "16"), ("WALG_C", "t\"\n")];
-            assert_eq!(read(name, dotenv), wanted.map(|(key, value)| (key.to_owned(), text(value))));
+            assert_eq!(
+                read(name, dotenv),
+                wanted.map(|(key, value)| (key.to_owned(), text(value)))
+            );
         }
     }
 

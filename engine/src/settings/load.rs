@@ -53,7 +53,12 @@ impl Loaded {
 /// Reads every source and checks every value.
 pub fn load(table: Arc<Table>, sources: &Sources) -> Loaded {
     let mut loader = Loader {
-        loaded: Loaded { settings: Settings::new(table.clone()), file: None, warnings: Vec::new(), problems: Vec::new() },
+        loaded: Loaded {
+            settings: Settings::new(table.clone()),
+            file: None,
+            warnings: Vec::new(),
+            problems: Vec::new(),
+        },
         table,
     };
     let unknown = loader.environment(&sources.environment);
@@ -86,7 +91,10 @@ impl Loader {
             }
             match (self.table.find_exact(name), value.to_str()) {
                 (Some(row), Some(value)) => known.push((row.strength(name), name, value)),
-                (Some(_), None) => self.keep(Err(Error::new(Kind::Config, format!("environment {name}: not UTF-8 text")))),
+                (Some(_), None) => self.keep(Err(Error::new(
+                    Kind::Config,
+                    format!("environment {name}: not UTF-8 text"),
+                ))),
                 (None, _) if name.starts_with("WALG_") || name.starts_with("WALPORT_") => {
                     unknown.push(self.table.unknown(name).context("environment"));
                 }
@@ -96,7 +104,11 @@ impl Loader {
         // Of several names of one setting, the strongest comes last and wins.
         known.sort();
         for (_, name, value) in known {
-            self.set(name, &Node::Scalar { text: value.to_owned(), quoted: true }, Source::Environment(name.to_owned()));
+            self.set(
+                name,
+                &Node::Scalar { text: value.to_owned(), quoted: true },
+                Source::Environment(name.to_owned()),
+            );
         }
         unknown.sort_by_key(ToString::to_string);
         unknown
@@ -105,23 +117,37 @@ impl Loader {
     fn flags(&mut self, flags: &[(String, String)]) {
         for (flag, value) in flags {
             let name = name_of_flag(flag);
-            self.set(&name, &Node::Scalar { text: value.clone(), quoted: true }, Source::Flag(flag.clone()));
+            self.set(
+                &name,
+                &Node::Scalar { text: value.clone(), quoted: true },
+                Source::Flag(flag.clone()),
+            );
         }
     }
 
     fn file(&mut self, sources: &Sources) {
-        let named = sources.config.clone().or_else(|| self.loaded.settings.text("WALG_CONFIG_PATH").map(PathBuf::from));
+        let named = sources
+            .config
+            .clone()
+            .or_else(|| self.loaded.settings.text("WALG_CONFIG_PATH").map(PathBuf::from));
         let Some(path) = named.or_else(|| default_file(&sources.homes)) else { return };
         self.loaded.file = Some(path.clone());
         let entries = std::fs::read_to_string(&path)
-            .map_err(|error| Error::io(format!("cannot read the configuration file {}", path.display()), error))
-            .map_err(|error| Error::new(Kind::Config, error.to_string()).with_hint("Correct --config or WALG_CONFIG_PATH, or make the file readable."))
+            .map_err(|error| {
+                Error::io(format!("cannot read the configuration file {}", path.display()), error)
+            })
+            .map_err(|error| {
+                Error::new(Kind::Config, error.to_string())
+                    .with_hint("Correct --config or WALG_CONFIG_PATH, or make the file readable.")
+            })
             .and_then(|text| file::parse(&path, &text));
         let mut entries = match entries {
             Ok(entries) => entries,
             Err(error) => return self.keep(Err(error)),
         };
-        entries.sort_by_key(|(key, _)| self.table.find(key).map_or(std::cmp::Reverse(0), |row| row.strength(key)));
+        entries.sort_by_key(|(key, _)| {
+            self.table.find(key).map_or(std::cmp::Reverse(0), |row| row.strength(key))
+        });
         let shown = path.display().to_string();
         for (key, node) in entries {
             self.set(&key, &node, Source::File(shown.clone(), key.clone()));
@@ -140,11 +166,16 @@ impl Loader {
             (Node::Scalar { text, .. }, _) => text.trim_end_matches(['\r', '\n']).to_owned(),
             (_, Type::Json | Type::Map | Type::Blocks) => node.to_json().to_string(),
             _ => {
-                let message = format!("{source}: {} takes one value, not a list or a map", row.name);
+                let message =
+                    format!("{source}: {} takes one value, not a list or a map", row.name);
                 return self.keep(Err(Error::new(Kind::Config, message)));
             }
         };
-        let stronger = self.loaded.settings.entry(row.name).is_none_or(|(_, present)| present.rank() <= source.rank());
+        let stronger = self
+            .loaded
+            .settings
+            .entry(row.name)
+            .is_none_or(|(_, present)| present.rank() <= source.rank());
         let result = self.loaded.settings.set(name, &text, source.clone());
         let fine = result.is_ok();
         self.keep(result);
@@ -162,7 +193,12 @@ impl Loader {
                     parsed = node;
                     &parsed
                 }
-                Err(message) => return self.keep(Err(Error::new(Kind::Config, format!("{source}: {setting}: {message}")))),
+                Err(message) => {
+                    return self.keep(Err(Error::new(
+                        Kind::Config,
+                        format!("{source}: {setting}: {message}"),
+                    )));
+                }
             },
             node => node,
         };
@@ -186,13 +222,19 @@ impl Loader {
             };
             for (key, value) in entries {
                 let place = match source {
-                    Source::File(path, _) => Source::File(path.clone(), format!("{setting}.{name}.{key}")),
+                    Source::File(path, _) => {
+                        Source::File(path.clone(), format!("{setting}.{name}.{key}"))
+                    }
                     other => other.clone(),
                 };
                 let result = match value {
-                    Node::Scalar { text, .. } => {
-                        self.loaded.settings.set_in_block(setting, &name, key, text.trim_end_matches(['\r', '\n']), place)
-                    }
+                    Node::Scalar { text, .. } => self.loaded.settings.set_in_block(
+                        setting,
+                        &name,
+                        key,
+                        text.trim_end_matches(['\r', '\n']),
+                        place,
+                    ),
                     _ => Err(wrong(&format!("{name}.{key} takes one value"))),
                 };
                 self.keep(result);
@@ -220,7 +262,9 @@ fn default_file(homes: &[PathBuf]) -> Option<PathBuf> {
     let is_there = |path: &Path| !matches!(path.symlink_metadata(), Err(error) if absent(&error));
     homes
         .iter()
-        .flat_map(|home| EXTENSIONS.iter().map(move |extension| home.join(format!(".walg.{extension}"))))
+        .flat_map(|home| {
+            EXTENSIONS.iter().map(move |extension| home.join(format!(".walg.{extension}")))
+        })
         .find(|path| is_there(path))
 }
 

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use engine::SETTINGS;
+pub use engine::{ENCRYPTION, SETTINGS};
 pub use load::{EXTENSIONS, Loaded, Sources, load, name_of_flag};
 pub use table::{Setting, Table, Type};
 pub use value::{parse_bool, parse_duration, parse_size};
@@ -113,7 +113,11 @@ impl Settings {
     }
 
     /// What a block says itself.
-    pub fn block_entries(&self, setting: &str, name: &str) -> impl Iterator<Item = (&'static Setting, &str, &Source)> {
+    pub fn block_entries(
+        &self,
+        setting: &str,
+        name: &str,
+    ) -> impl Iterator<Item = (&'static Setting, &str, &Source)> {
         let own = self.blocks.get(setting).and_then(|blocks| blocks.get(name));
         own.into_iter().flat_map(|values| self.rows_of(values))
     }
@@ -122,12 +126,26 @@ impl Settings {
         self.blocks.remove(setting);
     }
 
-    fn set_in_block(&mut self, setting: &'static str, block: &str, name: &str, value: &str, source: Source) -> Result<()> {
+    fn set_in_block(
+        &mut self,
+        setting: &'static str,
+        block: &str,
+        name: &str,
+        value: &str,
+        source: Source,
+    ) -> Result<()> {
         let row = self.table.find(name).ok_or_else(|| self.table.unknown(name).context(&source))?;
         row.check(value).map_err(|error| error.context(&source))?;
         let blocks = self.blocks.entry(setting).or_default();
         blocks.entry(block.to_owned()).or_default().insert(row.name, (value.to_owned(), source));
         Ok(())
+    }
+
+    /// Forgets a setting, its default too.
+    pub fn unset(&mut self, name: &str) {
+        if let Some(row) = self.table.find(name) {
+            self.values.remove(row.name);
+        }
     }
 
     /// The table behind the values.
@@ -184,7 +202,10 @@ impl Settings {
         self.rows_of(&self.values)
     }
 
-    fn rows_of<'a>(&'a self, values: &'a Values) -> impl Iterator<Item = (&'static Setting, &'a str, &'a Source)> {
+    fn rows_of<'a>(
+        &'a self,
+        values: &'a Values,
+    ) -> impl Iterator<Item = (&'static Setting, &'a str, &'a Source)> {
         values.iter().filter_map(|(name, (text, source))| {
             self.table.find(name).map(|row| (row, text.as_str(), source))
         })

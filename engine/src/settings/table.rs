@@ -130,7 +130,9 @@ impl Setting {
     /// Reversed, so that sorting brings the strongest last.
     pub fn strength(&self, name: &str) -> std::cmp::Reverse<usize> {
         let names = self.names();
-        std::cmp::Reverse(names.iter().position(|known| known.eq_ignore_ascii_case(name)).unwrap_or(names.len()))
+        std::cmp::Reverse(
+            names.iter().position(|known| known.eq_ignore_ascii_case(name)).unwrap_or(names.len()),
+        )
     }
 
     /// The flag that sets it: `--walg-compression-method`.
@@ -170,10 +172,12 @@ impl Setting {
                 }
                 format!("one of {}", words.join(", "))
             }
-            Type::Json | Type::Map | Type::Blocks => match serde_json::from_str::<serde_json::Value>(text) {
-                Ok(_) => return Ok(()),
-                Err(_) => "a JSON document".to_owned(),
-            },
+            Type::Json | Type::Map | Type::Blocks => {
+                match serde_json::from_str::<serde_json::Value>(text) {
+                    Ok(_) => return Ok(()),
+                    Err(_) => "a JSON document".to_owned(),
+                }
+            }
         };
         let shown = if self.secret { "the value given".to_owned() } else { format!("{value:?}") };
         Err(Error::new(Kind::Config, format!("{} must be {wanted}, not {shown}", self.name)))
@@ -210,10 +214,7 @@ impl Table {
 
     /// The row a name stands for, in any case.
     pub fn find(&self, name: &str) -> Option<&'static Setting> {
-        self.by_name
-            .get(name)
-            .or_else(|| self.by_name.get(&name.to_uppercase()))
-            .copied()
+        self.by_name.get(name).or_else(|| self.by_name.get(&name.to_uppercase())).copied()
     }
 
     /// The row a name stands for, in exactly this case, as in the environment.

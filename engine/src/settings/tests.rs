@@ -30,26 +30,45 @@ fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
 #[test]
 fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
     let folder = tempfile::tempdir().unwrap();
-    let config = Some(file(&folder, "c.yaml", "walg_retries: 1\naws_region: from-file\nWALG_LOG_LEVEL: ERROR\n"));
+    let config = Some(file(
+        &folder,
+        "c.yaml",
+        "walg_retries: 1\naws_region: from-file\nWALG_LOG_LEVEL: ERROR\n",
+    ));
     let sources = Sources {
         config,
-        environment: environment(&[("WALG_RETRIES", "2"), ("WALG_AWS_REGION", "from-env\r\n"), ("WALG_LOG_LEVEL", "")]),
+        environment: environment(&[
+            ("WALG_RETRIES", "2"),
+            ("WALG_AWS_REGION", "from-env\r\n"),
+            ("WALG_LOG_LEVEL", ""),
+        ]),
         flags: vec![("--walg-retries".to_owned(), "3".to_owned())],
         ..Sources::default()
     };
     let settings = load(table(), &sources).checked().unwrap();
     assert_eq!(settings.number("WALG_RETRIES"), Some(3));
-    assert_eq!(settings.entry("AWS_REGION"), Some(("from-env", &Source::Environment("WALG_AWS_REGION".to_owned()))));
+    assert_eq!(
+        settings.entry("AWS_REGION"),
+        Some(("from-env", &Source::Environment("WALG_AWS_REGION".to_owned())))
+    );
     assert_eq!(settings.text("WALG_LOG_LEVEL"), Some("ERROR"), "an empty variable is no value");
     assert_eq!(settings.text("WALG_COMPRESSION_METHOD"), Some("lz4"));
 }
 
 #[test]
 fn of_several_names_the_plain_one_wins() {
-    for order in [["WALE_AWS_REGION", "WALG_AWS_REGION", "AWS_REGION"], ["AWS_REGION", "WALG_AWS_REGION", "WALE_AWS_REGION"]] {
+    for order in [
+        ["WALE_AWS_REGION", "WALG_AWS_REGION", "AWS_REGION"],
+        ["AWS_REGION", "WALG_AWS_REGION", "WALE_AWS_REGION"],
+    ] {
         for skip in 0..3 {
-            let mut left: Vec<_> = ["AWS_REGION", "WALG_AWS_REGION", "WALE_AWS_REGION"][skip..].to_vec();
-            let pairs: Vec<_> = order.iter().filter(|name| left.contains(name)).map(|name| (*name, *name)).collect();
+            let mut left: Vec<_> =
+                ["AWS_REGION", "WALG_AWS_REGION", "WALE_AWS_REGION"][skip..].to_vec();
+            let pairs: Vec<_> = order
+                .iter()
+                .filter(|name| left.contains(name))
+                .map(|name| (*name, *name))
+                .collect();
             let sources = Sources { environment: environment(&pairs), ..Sources::default() };
             let settings = load(table(), &sources).checked().unwrap();
             assert_eq!(settings.text("AWS_REGION"), Some(left.remove(0)));
@@ -64,7 +83,11 @@ fn unknown_names_are_told_with_the_nearest() {
     let loaded = load(table(), &Sources { config, ..Sources::default() });
     let error = loaded.checked().unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
-    assert!(error.to_string().contains("WALG_COMPRESION_METHOD") && error.to_string().contains("c.json"), "{error}");
+    assert!(
+        error.to_string().contains("WALG_COMPRESION_METHOD")
+            && error.to_string().contains("c.json"),
+        "{error}"
+    );
     assert_eq!(error.hint(), Some("Did you mean WALG_COMPRESSION_METHOD?"));
 
     let mut pairs = vec![("WALPORT_MEMORY_LIMT", "1"), ("PGSOMETHING", "x")];
@@ -80,13 +103,20 @@ fn unknown_names_are_told_with_the_nearest() {
 #[test]
 fn a_wrong_type_names_its_source_and_hides_secrets() {
     let folder = tempfile::tempdir().unwrap();
-    let config = Some(file(&folder, "c.toml", "WALG_RETRIES = 'many'\nWALG_PREVENT_WAL_OVERWRITE = 'maybe'\n"));
+    let config = Some(file(
+        &folder,
+        "c.toml",
+        "WALG_RETRIES = 'many'\nWALG_PREVENT_WAL_OVERWRITE = 'maybe'\n",
+    ));
     let loaded = load(table(), &Sources { config: config.clone(), ..Sources::default() });
     assert_eq!(loaded.problems.len(), 2, "{:?}", loaded.problems);
     for problem in &loaded.problems {
         assert!(problem.to_string().contains("c.toml"), "{problem}");
     }
-    let sources = Sources { environment: environment(&[("AWS_SECRET_ACCESS_KEY", "hunter2")]), ..Sources::default() };
+    let sources = Sources {
+        environment: environment(&[("AWS_SECRET_ACCESS_KEY", "hunter2")]),
+        ..Sources::default()
+    };
     assert!(!format!("{:?}", load(table(), &sources)).contains("hunter2"));
 }
 
@@ -94,12 +124,24 @@ fn a_wrong_type_names_its_source_and_hides_secrets() {
 fn a_named_file_must_be_there_and_a_default_one_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("none.json");
-    assert_eq!(load(table(), &Sources { config: Some(missing.clone()), ..Sources::default() }).checked().unwrap_err().kind(), Kind::Config);
+    assert_eq!(
+        load(table(), &Sources { config: Some(missing.clone()), ..Sources::default() })
+            .checked()
+            .unwrap_err()
+            .kind(),
+        Kind::Config
+    );
     let by_variable = environment(&[("WALG_CONFIG_PATH", missing.to_str().unwrap())]);
-    assert!(load(table(), &Sources { environment: by_variable, ..Sources::default() }).checked().is_err());
+    assert!(
+        load(table(), &Sources { environment: by_variable, ..Sources::default() })
+            .checked()
+            .is_err()
+    );
 
     let homes = vec![folder.path().join("nowhere"), folder.path().to_path_buf()];
-    assert!(load(table(), &Sources { homes: homes.clone(), ..Sources::default() }).checked().is_ok());
+    assert!(
+        load(table(), &Sources { homes: homes.clone(), ..Sources::default() }).checked().is_ok()
+    );
     file(&folder, ".walg.yaml", "AWS_REGION: yaml");
     file(&folder, ".walg.json", r#"{"AWS_REGION": "json"}"#);
     let loaded = load(table(), &Sources { homes: homes.clone(), ..Sources::default() });
@@ -116,7 +158,10 @@ fn blocks_fall_back_to_the_root_but_not_for_the_target() {
                 Second:\n    walg_file_prefix: /second\n    AWS_SECRET_ACCESS_KEY: hunter2\n  third:\n    AWS_REGION: us\n";
     let config = Some(file(&folder, "c.yaml", text));
     let settings = load(table(), &Sources { config, ..Sources::default() }).checked().unwrap();
-    assert_eq!(settings.block_names("WALG_FAILOVER_STORAGES").collect::<Vec<_>>(), ["second", "third"]);
+    assert_eq!(
+        settings.block_names("WALG_FAILOVER_STORAGES").collect::<Vec<_>>(),
+        ["second", "third"]
+    );
     let second = settings.block("WALG_FAILOVER_STORAGES", "SECOND").unwrap();
     assert_eq!(second.text("WALG_FILE_PREFIX"), Some("/second"));
     assert_eq!(second.text("AWS_REGION"), Some("eu"));
@@ -131,11 +176,20 @@ fn blocks_fall_back_to_the_root_but_not_for_the_target() {
 #[test]
 fn blocks_are_checked_like_everything_else() {
     let folder = tempfile::tempdir().unwrap();
-    for block in [r#"{"a": {"AWS_REGON": "x"}}"#, r#"{"a": {"WALG_RETRIES": "x"}}"#, r#"{"default": {}}"#, r#"{"a": 1}"#, "[]"] {
+    for block in [
+        r#"{"a": {"AWS_REGON": "x"}}"#,
+        r#"{"a": {"WALG_RETRIES": "x"}}"#,
+        r#"{"default": {}}"#,
+        r#"{"a": 1}"#,
+        "[]",
+    ] {
         let config = file(&folder, "c.json", &format!(r#"{{"WALG_FAILOVER_STORAGES": {block}}}"#));
         let sources = Sources { config: Some(config), ..Sources::default() };
         assert!(load(table(), &sources).checked().is_err(), "{block}");
-        let sources = Sources { environment: environment(&[("WALG_FAILOVER_STORAGES", block)]), ..Sources::default() };
+        let sources = Sources {
+            environment: environment(&[("WALG_FAILOVER_STORAGES", block)]),
+            ..Sources::default()
+        };
         assert!(load(table(), &sources).checked().is_err(), "{block}");
     }
 }
