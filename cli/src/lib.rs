@@ -29,7 +29,10 @@ use clap::error::ErrorKind;
 use walport_engine::storage::Registry;
 use walport_engine::{Error, Kind};
 
-pub use walport_backends::registry;
+/// The stores of this build.
+pub fn registry() -> Registry {
+    Registry::new()
+}
 
 /// Runs the program on its command line, with these stores. To be called first
 /// in `main`: it tunes the allocator.

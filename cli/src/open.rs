@@ -73,7 +73,8 @@ pub fn codecs(settings: &Settings, plan: &Plan) -> Result<Codecs> {
         return Err(Error::new(Kind::Config, format!("{}: encryption cannot be used yet", row.name))
             .with_hint(format!("Unset it ({source}) only if backups may be stored in clear.")));
     }
-    walport_codecs::from_settings(settings, plan.encoder, plan.threads)
+    let _ = plan;
+    Err(Error::new(Kind::Unsupported, "no codec yet"))
 }
 
 /// Everything for one command.

@@ -46,7 +46,7 @@ pub struct Program {
 /// The table of every setting of this program. Where two rooms know a setting,
 /// the one that uses it comes first.
 pub fn table(registry: &Registry) -> Table {
-    let rows = registry.settings().chain(walport_codecs::SETTINGS);
+    let rows = registry.settings();
     Table::new(
         rows.chain(walport_engine::postgres::SETTINGS).chain(walport_engine::settings::SETTINGS),
     )
