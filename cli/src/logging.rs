@@ -61,12 +61,18 @@ pub fn configure(settings: &Settings, prefix: &'static str) -> Result<()> {
         None | Some("stderr") => None,
         Some(path) => Some((path.into(), open(path)?)),
     };
-    let json = settings
-        .text("WALPORT_LOG_FORMAT")
-        .is_some_and(|format| format.eq_ignore_ascii_case("json"));
-    *state() = State { json, prefix, file, status: false };
+    *state() = State { json: json(settings), prefix, file, status: false };
     log::set_max_level(level(settings.text("WALG_LOG_LEVEL").unwrap_or_default()));
     Ok(())
+}
+
+/// Logs in the format that the settings say, still to stderr.
+pub fn format(settings: &Settings) {
+    state().json = json(settings);
+}
+
+fn json(settings: &Settings) -> bool {
+    settings.text("WALPORT_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("json"))
 }
 
 fn level(name: &str) -> LevelFilter {

@@ -68,10 +68,15 @@ pub fn target(program: &Program, name: Option<&str>) -> Result<Target> {
 /// Fails closed: where a setting asks for a cipher in any way, nothing is
 /// written in clear.
 pub fn codecs(settings: &Settings, plan: &Plan) -> Result<Codecs> {
-    let cipher = settings.iter().find(|(row, _, source)| row.group == ENCRYPTION && **source != Source::Default);
+    let cipher = settings
+        .iter()
+        .find(|(row, _, source)| row.group == ENCRYPTION && **source != Source::Default);
     if let Some((row, _, source)) = cipher {
-        return Err(Error::new(Kind::Config, format!("{}: encryption cannot be used yet", row.name))
-            .with_hint(format!("Unset it ({source}) only if backups may be stored in clear.")));
+        return Err(Error::new(
+            Kind::Config,
+            format!("{}: encryption cannot be used yet", row.name),
+        )
+        .with_hint(format!("Unset it ({source}) only if backups may be stored in clear.")));
     }
     let _ = plan;
     Err(Error::new(Kind::Unsupported, "no codec yet"))

@@ -105,7 +105,10 @@ impl Program {
         if let Some(problem) = self.problems.drain(..).next() {
             return Err(problem);
         }
-        logging::configure(&self.settings, if command.is_in_background() { "PREFETCH " } else { "" })?;
+        logging::configure(
+            &self.settings,
+            if command.is_in_background() { "PREFETCH " } else { "" },
+        )?;
         if command.is_in_background() && log::max_level() < LevelFilter::Debug {
             log::set_max_level(LevelFilter::Off);
         }
