@@ -283,7 +283,10 @@ pub(super) fn timeline_of(segment: &str) -> Result<u32> {
     })
 }
 
-pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
+pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a Row,
+    column: usize,
+) -> Result<T> {
     row.try_get(column).map_err(|e| error::statement("unexpected answer from PostgreSQL", &e))
 }
 

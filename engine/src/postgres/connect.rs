@@ -102,7 +102,10 @@ async fn limited(
     tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| {
         Err(Error::new(
             Kind::Postgres,
-            format!("cannot connect to PostgreSQL at {host}: no answer within {}s", limit.as_secs()),
+            format!(
+                "cannot connect to PostgreSQL at {host}: no answer within {}s",
+                limit.as_secs()
+            ),
         )
         .with_class(Class::Transient)
         .with_hint("Check PGHOST, PGPORT and the firewall, or raise PGCONNECT_TIMEOUT."))
@@ -222,10 +225,11 @@ where
 async fn prepare(session: &Session, host: &Host, target: Target) -> Result<u32> {
     let what = format!("cannot use PostgreSQL at {host}");
     // A time-out set for the role must not end a backup that runs for hours.
-    let mut setup = "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
+    let mut setup =
+        "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
         ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_session_timeout', \
         'idle_in_transaction_session_timeout'); SET search_path = pg_catalog"
-        .to_owned();
+            .to_owned();
     if session.ascii {
         setup.push_str("; SET client_encoding = 'SQL_ASCII'");
     }

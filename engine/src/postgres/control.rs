@@ -150,3 +150,101 @@ fn unsupported(why: String) -> Error {
     Error::new(Kind::Unsupported, format!("the control file cannot be read: {why}"))
         .with_hint("Walport reads the control files of PostgreSQL 13 to 18.")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// `pg_control-N`: format, catalogue, system identifier and redo position, as
+    /// pg_controldata shows them.
+    const FILES: &[(&[u8], u32, u32, u64, u64)] = &[
+        (
+            include_bytes!("../../tests/data/postgres/pg_control-13"),
+            1300,
+            202_007_201,
+            7_711_381_815_957_501_453,
+            0x200_19C0,
+        ),
+        (
+            include_bytes!("../../tests/data/postgres/pg_control-14"),
+            1300,
+            202_107_181,
+            7_711_381_840_042_980_991,
+            0x200_1990,
+        ),
+        (
+            include_bytes!("../../tests/data/postgres/pg_control-15"),
+            1300,
+            202_209_061,
+            7_711_381_870_213_719_867,
+            0x200_1990,
+        ),
+        (
+            include_bytes!("../../tests/data/postgres/pg_control-16"),
+            1300,
+            202_307_071,
+            7_711_381_904_953_702_531,
+            0x200_19A0,
+        ),
+        (
+            include_bytes!("../../tests/data/postgres/pg_control-17"),
+            1700,
+            202_406_281,
+            7_711_381_940_469_820_139,
+            0x200_19C0,
+        ),
+        (
+            include_bytes!("../../tests/data/postgres/pg_control-18"),
+            1800,
+            202_506_291,
+            7_711_381_959_737_314_240,
+            0x200_19C0,
+        ),
+    ];
+
+    #[test]
+    fn every_version_is_read() {
+        for &(bytes, version, catalog_version, system_identifier, redo) in FILES {
+            let control = ControlFile::parse(bytes).unwrap();
+            assert_eq!(control.version, version);
+            assert_eq!(control.catalog_version, catalog_version);
+            assert_eq!(control.system_identifier, system_identifier);
+            assert_eq!(control.state, State::ShutDown);
+            assert_eq!(control.timeline, 1);
+            // The checkpoint of a shutdown needs no recovery.
+            assert_eq!(control.checkpoint, control.redo);
+            assert_eq!(control.redo, Lsn(redo));
+            assert_eq!((control.min_recovery_point, control.min_recovery_timeline), (Lsn(0), 0));
+            assert_eq!(control.block_size, 8192);
+            assert_eq!(control.relation_segment_blocks, 131_072);
+            assert_eq!(control.wal_block_size, 8192);
+            assert_eq!(control.wal_segment_size, 16 << 20);
+            assert!(control.data_checksums());
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        for &(bytes, version, ..) in FILES {
+            let end = if version == 1800 { 296 } else { 292 };
+            for index in 0..end * 8 {
+                let mut damaged = bytes.to_vec();
+                damaged[index / 8] ^= 1 << (index % 8);
+                assert!(ControlFile::parse(&damaged).is_err(), "{version}: bit {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_control_file_is_refused() {
+        let (good, ..) = FILES[2];
+        let short = ControlFile::parse(&good[..MIN_LEN - 1]).unwrap_err();
+        assert_eq!(short.kind(), Kind::Corrupt);
+        assert_eq!(ControlFile::parse(&[0; 8192]).unwrap_err().kind(), Kind::Unsupported);
+        let mut other = good.to_vec();
+        other[8..12].copy_from_slice(&1300u32.to_be_bytes());
+        let error = ControlFile::parse(&other).unwrap_err();
+        assert!(error.to_string().contains("byte order"), "{error}");
+    }
+}

@@ -47,7 +47,9 @@ pub(super) fn connection(host: &Host, params: &Params, error: &tokio_postgres::E
     } else if text.contains("does not support TLS") {
         result.with_hint("Turn on `ssl` in postgresql.conf, or lower PGSSLMODE.")
     } else if text.contains("channel binding") {
-        result.with_hint("PGCHANNELBINDING=require needs TLS and a scram-sha-256 password; lower it to prefer.")
+        result.with_hint(
+            "PGCHANNELBINDING=require needs TLS and a scram-sha-256 password; lower it to prefer.",
+        )
     } else {
         result
     }
@@ -69,8 +71,11 @@ fn database(what: &str, db: &DbError) -> Error {
         &SqlState::CRASH_SHUTDOWN,
     ]
     .contains(&state);
-    let error = Error::new(Kind::Postgres, text)
-        .with_class(if transient { Class::Transient } else { Class::Never });
+    let error = Error::new(Kind::Postgres, text).with_class(if transient {
+        Class::Transient
+    } else {
+        Class::Never
+    });
     match state_hint(state).or(db.hint()) {
         Some(hint) => error.with_hint(hint),
         None => error,
@@ -138,7 +143,9 @@ fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
 }
 
 fn socket_hint(host: &Host, error: &std::io::Error) -> Option<&'static str> {
-    use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied, TimedOut, UnexpectedEof};
+    use std::io::ErrorKind::{
+        ConnectionRefused, NotFound, PermissionDenied, TimedOut, UnexpectedEof,
+    };
     Some(match (&host.address, error.kind()) {
         (Address::Socket(_), NotFound) => {
             "No server listens there: check that PostgreSQL runs, and set PGHOST to its unix_socket_directories and PGPORT to its port."
@@ -153,7 +160,9 @@ fn socket_hint(host: &Host, error: &std::io::Error) -> Option<&'static str> {
         (_, UnexpectedEof) => {
             "The server closed the connection: its log says why. With PGSSLNEGOTIATION=direct it must be PostgreSQL 17 or newer."
         }
-        (Address::Tcp(_), _) => "Check PGHOST: the name must resolve and the host must be reachable.",
+        (Address::Tcp(_), _) => {
+            "Check PGHOST: the name must resolve and the host must be reachable."
+        }
         (Address::Socket(_), _) => return None,
     })
 }

@@ -289,7 +289,9 @@ impl<'a> Sources<'a> {
 
     fn hosts(&self) -> Result<Vec<Host>> {
         let list = |keyword| -> Vec<&str> {
-            self.get(keyword).map(|text| text.split(',').map(str::trim).collect()).unwrap_or_default()
+            self.get(keyword)
+                .map(|text| text.split(',').map(str::trim).collect())
+                .unwrap_or_default()
         };
         let (names, ips, ports) = (list("host"), list("hostaddr"), list("port"));
         let count = names.len().max(ips.len()).max(1);
@@ -383,8 +385,7 @@ impl<'a> Sources<'a> {
             .with_hint("Set PGSSLMODE to require, verify-ca or verify-full."));
         }
         let certificate = self.path("sslcert", home, ".postgresql/postgresql.crt");
-        let certificate =
-            certificate.filter(|path| self.get("sslcert").is_some() || path.exists());
+        let certificate = certificate.filter(|path| self.get("sslcert").is_some() || path.exists());
         Ok(SslParams {
             mode,
             key: certificate

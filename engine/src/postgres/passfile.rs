@@ -99,8 +99,7 @@ mod tests {
 
     use super::*;
 
-    const WANTED: Wanted<'_> =
-        Wanted { hosts: &["db"], port: 5433, database: "app", user: "bob" };
+    const WANTED: Wanted<'_> = Wanted { hosts: &["db"], port: 5433, database: "app", user: "bob" };
 
     #[test]
     fn the_first_line_that_matches_counts() {
@@ -119,7 +118,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pgpass");
         std::fs::write(&file, "*:*:*:*:x\n").unwrap();
-        for (mode, expected) in [(0o600, Some("x")), (0o640, None), (0o604, None), (0o400, Some("x"))] {
+        for (mode, expected) in
+            [(0o600, Some("x")), (0o640, None), (0o604, None), (0o400, Some("x"))]
+        {
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(lookup(&file, WANTED).as_deref(), expected, "{mode:o}");
         }

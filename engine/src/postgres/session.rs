@@ -17,8 +17,10 @@ use crate::layout::{Lsn, Segment};
 /// PostgreSQL 15 renamed the functions and dropped exclusive backups.
 const RENAMED: u32 = 150_000;
 
-/// The least time that a ping may take: a busy server is not a lost one.
-const PING_LIMIT: Duration = Duration::from_secs(30);
+/// How many intervals a ping may take, and the least time for it: a busy server
+/// is not a lost one.
+const PING_INTERVALS: u32 = 3;
+const PING_FLOOR: Duration = Duration::from_secs(2);
 
 /// The beginning of a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,9 +120,10 @@ impl Client {
     /// Fails with [`Kind::Changed`] if a standby changed its timeline meanwhile:
     /// such a backup must not be used.
     pub async fn stop_backup(&self) -> Result<BackupStop> {
-        let running = self.running().take().ok_or_else(|| {
-            Error::new(Kind::Invalid, "this session runs no base backup")
-        })?;
+        let running = self
+            .running()
+            .take()
+            .ok_or_else(|| Error::new(Kind::Invalid, "this session runs no base backup"))?;
         let start = running.start.clone();
         // The call below may take long; from here on only the connection itself
         // can tell that the session is lost.
@@ -192,16 +195,17 @@ impl Client {
     fn keep_alive(&self, interval: Duration) -> JoinHandle<()> {
         let sql = Arc::clone(&self.sql);
         let ended = self.ended.clone();
+        let limit = interval.saturating_mul(PING_INTERVALS).max(PING_FLOOR);
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval_at(Instant::now() + interval, interval);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                let ping = tokio::time::timeout(interval.max(PING_LIMIT), sql.check_connection());
+                let ping = tokio::time::timeout(limit, sql.check_connection());
                 let why = match ping.await {
                     Ok(Ok(())) => continue,
                     Ok(Err(error)) => error::flat(&error),
-                    Err(_) => "it does not answer".to_owned(),
+                    Err(_) => format!("no answer to a ping within {}s", limit.as_secs_f64()),
                 };
                 ended.send_if_modified(|ended| {
                     let first = ended.is_none();

@@ -19,7 +19,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 
@@ -196,14 +198,18 @@ impl Verifier {
         let chain = if pinned.is_empty() && !system {
             None
         } else if roots.is_empty() {
-            return Err(Error::new(Kind::Config, "there is no authority to check the server's certificate with")
-                .with_hint("Set PGSSLROOTCERT to a PEM file of the authority that signed it."));
+            return Err(Error::new(
+                Kind::Config,
+                "there is no authority to check the server's certificate with",
+            )
+            .with_hint("Set PGSSLROOTCERT to a PEM file of the authority that signed it."));
         } else {
             let verifier =
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                     .build()
                     .map_err(|error| {
-                        Error::new(Kind::Config, "the authorities cannot be used").with_source(error)
+                        Error::new(Kind::Config, "the authorities cannot be used")
+                            .with_source(error)
                     })?;
             Some(verifier)
         };

@@ -90,7 +90,8 @@ pub fn check_segment(
     segment_size: u64,
     system_identifier: Option<u64>,
 ) -> Result<()> {
-    let page = FirstPage::parse(first_page).map_err(|error| error.with_key(name.name(segment_size)))?;
+    let page =
+        FirstPage::parse(first_page).map_err(|error| error.with_key(name.name(segment_size)))?;
     let fail = |why: String, hint: &str| {
         Err(corrupt(why).with_key(name.name(segment_size)).with_hint(hint))
     };
@@ -102,7 +103,11 @@ pub fn check_segment(
     }
     if page.address != name.start(segment_size) {
         return fail(
-            format!("it holds WAL from {}, and its name says {}", page.address, name.start(segment_size)),
+            format!(
+                "it holds WAL from {}, and its name says {}",
+                page.address,
+                name.start(segment_size)
+            ),
             "The file is a recycled segment that PostgreSQL has not filled yet, or it was renamed.",
         );
     }
@@ -123,4 +128,70 @@ pub fn check_segment(
 
 fn corrupt(why: impl std::fmt::Display) -> Error {
     Error::new(Kind::Corrupt, format!("not a good WAL segment: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Major version, system identifier, the beginning of segment 2.
+    const FILES: &[(u32, u64, &[u8])] = &[
+        (13, 7_711_381_815_957_501_453, include_bytes!("../../tests/data/postgres/wal-13")),
+        (14, 7_711_381_840_042_980_991, include_bytes!("../../tests/data/postgres/wal-14")),
+        (15, 7_711_381_870_213_719_867, include_bytes!("../../tests/data/postgres/wal-15")),
+        (16, 7_711_381_904_953_702_531, include_bytes!("../../tests/data/postgres/wal-16")),
+        (17, 7_711_381_940_469_820_139, include_bytes!("../../tests/data/postgres/wal-17")),
+        (18, 7_711_381_959_737_314_240, include_bytes!("../../tests/data/postgres/wal-18")),
+    ];
+    const SIZE: u64 = 16 << 20;
+    const NAME: Segment = Segment { timeline: 1, number: 2 };
+
+    #[test]
+    fn every_version_is_read() {
+        for &(major, system_identifier, bytes) in FILES {
+            let page = FirstPage::parse(bytes).unwrap();
+            assert_eq!(page.major, Some(major));
+            assert_eq!(page.timeline, 1);
+            assert_eq!(page.address, Lsn(0x200_0000));
+            assert_eq!(page.system_identifier, system_identifier);
+            assert_eq!((u64::from(page.segment_size), page.block_size), (SIZE, 8192));
+            check_segment(bytes, &NAME, SIZE, Some(system_identifier)).unwrap();
+            check_segment(bytes, &NAME, SIZE, None).unwrap();
+            // A segment that was completed on a later timeline.
+            check_segment(bytes, &Segment { timeline: 2, ..NAME }, SIZE, None).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_segment_under_a_wrong_name_is_refused() {
+        let (_, system_identifier, bytes) = FILES[2];
+        let refused = |bytes: &[u8], name, size, id| {
+            let error = check_segment(bytes, &name, size, id).unwrap_err();
+            assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+            error.to_string()
+        };
+        let text = refused(bytes, Segment { number: 3, ..NAME }, SIZE, None);
+        assert!(text.contains("000000010000000000000003: "), "{text}");
+        assert!(text.contains("0/2000000") && text.contains("0/3000000"), "{text}");
+        assert!(refused(bytes, NAME, SIZE / 2, None).contains("16777216"));
+        let text = refused(bytes, NAME, SIZE, Some(1));
+        assert!(text.contains(&system_identifier.to_string()), "{text}");
+        let mut later = bytes.to_vec();
+        later[4] = 2;
+        assert!(refused(&later, NAME, SIZE, None).contains("timeline 2"));
+        let mut not_first = bytes.to_vec();
+        not_first[2] = 0;
+        refused(&not_first, NAME, SIZE, None);
+        assert!(refused(&[0; 8192], NAME, SIZE, None).contains("empty"));
+        refused(&bytes[..39], NAME, SIZE, None);
+        refused(b"this is text, and not at all a segment of WAL", NAME, SIZE, None);
+    }
+
+    #[test]
+    fn a_version_to_come_is_read() {
+        let mut bytes = FILES[5].2.to_vec();
+        bytes[0] = 0x30;
+        assert_eq!(FirstPage::parse(&bytes).unwrap().major, None);
+    }
 }

@@ -77,3 +77,42 @@ pub fn is_new(page: &[u8]) -> bool {
 pub fn is_valid(page: &[u8], block_size: u32) -> bool {
     Header::parse(page).is_some_and(|header| header.is_valid(block_size))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const PAGES: &[u8] = include_bytes!("../../../tests/data/postgres/pages-15");
+
+    #[test]
+    fn a_real_page_is_valid_and_each_nonsense_is_seen() {
+        let header = Header::parse(PAGES).unwrap();
+        assert!(header.is_valid(8192) && !header.is_new(), "{header:?}");
+        assert_eq!((header.size, header.layout, header.special), (8192, 4, 8192));
+        assert!(header.lsn > Lsn(0x100_0000) && header.lsn < Lsn(0x300_0000), "{header:?}");
+        for nonsense in [
+            Header { flags: 8, ..header },
+            Header { lower: 23, ..header },
+            Header { lower: header.upper + 1, ..header },
+            Header { upper: header.special + 1, ..header },
+            Header { special: 8193, ..header },
+            Header { lsn: Lsn(0), ..header },
+            Header { size: 4096, ..header },
+            Header { layout: 6, ..header },
+        ] {
+            assert!(!nonsense.is_valid(8192), "{nonsense:?}");
+        }
+        assert!(Header { layout: 5, flags: 7, ..header }.is_valid(8192));
+        assert!(is_valid(PAGES, 8192) && !is_valid(PAGES, 16_384));
+        assert!(is_new(&[0; 8192]) && !is_new(PAGES));
+        assert!(Header::parse(&PAGES[..23]).is_none());
+    }
+
+    #[test]
+    fn the_lsn_is_two_halves() {
+        let mut page = [0; 24];
+        page[..8].copy_from_slice(&[2, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(Header::parse(&page).unwrap().lsn, Lsn(0x2_0000_0001));
+    }
+}

@@ -146,8 +146,134 @@ impl Verifier {
                 return true;
             }
         }
-        Header::parse(page).is_some_and(|header| {
-            header.lsn >= start && header.lsn.0 - start.0 < FUTURE
-        })
+        Header::parse(page)
+            .is_some_and(|header| header.lsn >= start && header.lsn.0 - start.0 < FUTURE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Write;
+
+    use super::*;
+    use crate::postgres::page::{BLOCK_SIZE, SEGMENT_BLOCKS};
+
+    const PAGES: &[u8] = include_bytes!("../../../tests/data/postgres/pages-15");
+    const SIZE: usize = BLOCK_SIZE as usize;
+
+    fn options() -> Options {
+        Options {
+            segment: 0,
+            block_size: BLOCK_SIZE,
+            segment_blocks: SEGMENT_BLOCKS,
+            start: None,
+            again: None,
+            all: false,
+        }
+    }
+
+    /// Block 0 unused, then blocks 1 and 2 of a real table, then `more` unused.
+    fn file(more: usize) -> Vec<u8> {
+        [vec![0; SIZE], PAGES.to_vec(), vec![0; more * SIZE]].concat()
+    }
+
+    fn verify(bytes: &[u8], options: Options) -> Corrupt {
+        let mut verifier = Verifier::new(options);
+        verifier.feed(bytes);
+        verifier.finish()
+    }
+
+    #[test]
+    fn chunks_may_be_cut_anywhere() {
+        let mut bytes = file(2);
+        assert_eq!(verify(&bytes, options()), Corrupt::default());
+        bytes[SIZE + 5000] ^= 1;
+        bytes[3 * SIZE + 100] = 1;
+        let expected = Corrupt { count: 2, blocks: vec![1, 3] };
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        for _ in 0..50 {
+            let mut verifier = Verifier::new(options());
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                let (chunk, after) = rest.split_at(random.usize(0..=rest.len().min(20_000)));
+                verifier.feed(chunk);
+                rest = after;
+            }
+            assert_eq!(verifier.finish(), expected);
+        }
+    }
+
+    #[test]
+    fn what_postgresql_refuses_is_corrupt() {
+        let broken = |change: fn(&mut [u8])| {
+            let mut bytes = file(0);
+            change(&mut bytes[SIZE..2 * SIZE]);
+            verify(&bytes, options()).blocks
+        };
+        assert_eq!(broken(|page| page[8..10].fill(0)), [1], "checksum 0");
+        assert_eq!(broken(|page| page.fill(0xFF)), [1], "nonsense");
+        assert_eq!(broken(|page| page[14..16].fill(0)), [1], "unused, but not zero");
+        assert_eq!(broken(|page| page.fill(0)), [] as [u32; 0]);
+        assert_eq!(broken(|page| page[8190] ^= 0x80), [1]);
+        let swapped = [&[0; SIZE], &PAGES[SIZE..], &PAGES[..SIZE]].concat();
+        assert_eq!(verify(&swapped, options()).blocks, [1, 2], "pages in each other's place");
+    }
+
+    #[test]
+    fn later_files_of_a_relation_count_on() {
+        let options = Options { segment: 1, segment_blocks: 1, ..options() };
+        assert_eq!(verify(PAGES, options).count, 0);
+    }
+
+    #[test]
+    fn ten_blocks_are_kept_or_all() {
+        let bytes = vec![1; 25 * SIZE];
+        let some = verify(&bytes, options());
+        assert_eq!((some.count, some.blocks), (25, (0..10).collect()));
+        let all = verify(&bytes, Options { all: true, ..options() });
+        assert_eq!((all.count, all.blocks), (25, (0..25).collect()));
+    }
+
+    #[test]
+    fn a_page_that_is_being_written_is_not_corrupt() {
+        let good = file(0);
+        let lsn = Header::parse(&good[SIZE..]).unwrap().lsn;
+        let mut torn = good.clone();
+        torn[SIZE + 4096..2 * SIZE].fill(9);
+        let mut disk = tempfile::tempfile().unwrap();
+        disk.write_all(&good).unwrap();
+        let later = Some(lsn + 1);
+        let again = || Some(disk.try_clone().unwrap());
+        // Whole when it is read once more.
+        assert_eq!(verify(&torn, Options { start: later, again: again(), ..options() }).count, 0);
+        // Still torn, but written since the backup began.
+        let start = Some(lsn);
+        disk.write_all_at(&torn, 0).unwrap();
+        assert_eq!(verify(&torn, Options { start, again: again(), ..options() }).count, 0);
+        assert_eq!(verify(&torn, Options { start, ..options() }).count, 0);
+        // Not written since, so nothing repairs it.
+        assert_eq!(verify(&torn, Options { start: later, again: again(), ..options() }).count, 1);
+        // Cut off meanwhile.
+        disk.set_len(SIZE as u64).unwrap();
+        assert_eq!(verify(&torn, Options { start: later, again: again(), ..options() }).count, 0);
+    }
+
+    #[test]
+    fn an_lsn_of_random_bytes_is_no_excuse() {
+        let mut bytes = file(0);
+        bytes[SIZE..SIZE + 8].fill(0x55);
+        assert_eq!(verify(&bytes, Options { start: Some(Lsn(0x100_0000)), ..options() }).count, 1);
+    }
+
+    #[test]
+    fn picked_pages_are_checked_under_their_numbers() {
+        let mut verifier = Verifier::new(options());
+        verifier.check(1, &PAGES[..SIZE]);
+        verifier.check(2, &PAGES[SIZE..]);
+        verifier.check(7, &PAGES[SIZE..]);
+        assert_eq!(verifier.finish(), Corrupt { count: 1, blocks: vec![7] });
     }
 }
