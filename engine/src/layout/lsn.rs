@@ -108,7 +108,20 @@ mod tests {
 
     #[test]
     fn rejects_what_is_no_position() {
-        for bad in ["", "/", "0", "0/", "/0", "0/0/0", "+1/2", "1/-2", "123456789/0", "0/ 1", "g/1", "0x1/2"] {
+        for bad in [
+            "",
+            "/",
+            "0",
+            "0/",
+            "/0",
+            "0/0/0",
+            "+1/2",
+            "1/-2",
+            "123456789/0",
+            "0/ 1",
+            "g/1",
+            "0x1/2",
+        ] {
             let error = bad.parse::<Lsn>().unwrap_err();
             assert_eq!(error.kind(), crate::Kind::Invalid, "{bad:?}");
             assert!(error.hint().is_some());

@@ -73,8 +73,19 @@ impl Default for Metadata {
 }
 
 const FIELDS: &[&str] = &[
-    "start_time", "finish_time", "date_fmt", "hostname", "data_dir", "pg_version", "start_lsn", "finish_lsn", "is_permanent",
-    "system_identifier", "uncompressed_size", "compressed_size", "user_data",
+    "start_time",
+    "finish_time",
+    "date_fmt",
+    "hostname",
+    "data_dir",
+    "pg_version",
+    "start_lsn",
+    "finish_lsn",
+    "is_permanent",
+    "system_identifier",
+    "uncompressed_size",
+    "compressed_size",
+    "user_data",
 ];
 
 impl Metadata {
@@ -100,22 +111,20 @@ impl Metadata {
     /// Reads the document.
     pub fn parse(json: &[u8]) -> Result<Self> {
         let mut read = Self { date_fmt: String::new(), ..Self::default() };
-        Members::parse("metadata", json)?.each(FIELDS, |member| {
-            match member.field {
-                "start_time" => member.time(&mut read.start_time),
-                "finish_time" => member.time(&mut read.finish_time),
-                "date_fmt" => member.text(&mut read.date_fmt),
-                "hostname" => member.text(&mut read.hostname),
-                "data_dir" => member.text(&mut read.data_dir),
-                "pg_version" => member.integer(&mut read.pg_version),
-                "start_lsn" => member.integer(&mut read.start_lsn.0),
-                "finish_lsn" => member.integer(&mut read.finish_lsn.0),
-                "is_permanent" => member.boolean(&mut read.is_permanent),
-                "system_identifier" => member.optional(&mut read.system_identifier),
-                "uncompressed_size" => member.integer(&mut read.uncompressed_size),
-                "compressed_size" => member.integer(&mut read.compressed_size),
-                _ => member.any(&mut read.user_data),
-            }
+        Members::parse("metadata", json)?.each(FIELDS, |member| match member.field {
+            "start_time" => member.time(&mut read.start_time),
+            "finish_time" => member.time(&mut read.finish_time),
+            "date_fmt" => member.text(&mut read.date_fmt),
+            "hostname" => member.text(&mut read.hostname),
+            "data_dir" => member.text(&mut read.data_dir),
+            "pg_version" => member.integer(&mut read.pg_version),
+            "start_lsn" => member.integer(&mut read.start_lsn.0),
+            "finish_lsn" => member.integer(&mut read.finish_lsn.0),
+            "is_permanent" => member.boolean(&mut read.is_permanent),
+            "system_identifier" => member.optional(&mut read.system_identifier),
+            "uncompressed_size" => member.integer(&mut read.uncompressed_size),
+            "compressed_size" => member.integer(&mut read.compressed_size),
+            _ => member.any(&mut read.user_data),
         })?;
         Ok(read)
     }
@@ -181,7 +190,9 @@ impl Member<'_> {
         match read {
             Some(value) => *to = value,
             None if *self.value == Value::Null => {}
-            None => return Err(corrupt(format!("{}: {:?} is not {what}", self.document, self.field))),
+            None => {
+                return Err(corrupt(format!("{}: {:?} is not {what}", self.document, self.field)));
+            }
         }
         Ok(())
     }
@@ -228,7 +239,11 @@ mod tests {
 
     #[test]
     fn what_is_absent_or_null_reads_as_zero() {
-        for json in ["{}", "null", r#"{"start_time":null,"pg_version":null,"hostname":null,"user_data":null,"is_permanent":null}"#] {
+        for json in [
+            "{}",
+            "null",
+            r#"{"start_time":null,"pg_version":null,"hostname":null,"user_data":null,"is_permanent":null}"#,
+        ] {
             let read = Metadata::parse(json.as_bytes()).unwrap();
             assert_eq!(read, Metadata { date_fmt: String::new(), ..Metadata::default() });
         }
@@ -243,7 +258,10 @@ mod tests {
     fn names_match_in_any_case_and_the_last_wins() {
         let json = br#" {"HOSTNAME":"a","hostname":"b","Hostname":"c","start_lsn":18446744073709551615,"x":[{}],"system_identifier":1,"system_identifier":null} "#;
         let read = Metadata::parse(json).unwrap();
-        assert_eq!((read.hostname.as_str(), read.start_lsn, read.system_identifier), ("c", Lsn(u64::MAX), None));
+        assert_eq!(
+            (read.hostname.as_str(), read.start_lsn, read.system_identifier),
+            ("c", Lsn(u64::MAX), None)
+        );
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::segment::{Segment, is_upper_hex};
 use super::invalid;
+use super::segment::{Segment, is_upper_hex};
 use crate::error::{Error, Result};
 use crate::storage::Key;
 
@@ -189,16 +189,16 @@ impl BackupName {
     pub fn parse(name: &str) -> Result<Self> {
         match name.strip_prefix("base_").and_then(Self::read) {
             Some((found, "")) => Ok(found),
-            _ => Err(invalid(format!("{name:?} is not the name of a backup"))
-                .with_hint("Names are as backup-list prints them, for example base_000000010000000000000002.")),
+            _ => Err(invalid(format!("{name:?} is not the name of a backup")).with_hint(
+                "Names are as backup-list prints them, for example base_000000010000000000000002.",
+            )),
         }
     }
 
     /// The first name of a backup inside `text`, which may go on after it.
     pub fn find(text: &str) -> Option<Self> {
-        text.match_indices("base_").find_map(|(at, found)| {
-            Self::read(&text[at + found.len()..]).map(|(name, _)| name)
-        })
+        text.match_indices("base_")
+            .find_map(|(at, found)| Self::read(&text[at + found.len()..]).map(|(name, _)| name))
     }
 
     /// Reads what follows `base_`, and gives what is left.
@@ -275,14 +275,32 @@ mod tests {
     #[test]
     fn keys_are_where_wal_g_puts_them() {
         let cases = [
-            (sentinel(BASE_BACKUPS, FULL), "basebackups_005/base_000000010000000000000002_backup_stop_sentinel.json"),
-            (metadata(BASE_BACKUPS, FULL), "basebackups_005/base_000000010000000000000002/metadata.json"),
-            (files_metadata(CATCHUP, FULL), "catchup_005/base_000000010000000000000002/files_metadata.json"),
+            (
+                sentinel(BASE_BACKUPS, FULL),
+                "basebackups_005/base_000000010000000000000002_backup_stop_sentinel.json",
+            ),
+            (
+                metadata(BASE_BACKUPS, FULL),
+                "basebackups_005/base_000000010000000000000002/metadata.json",
+            ),
+            (
+                files_metadata(CATCHUP, FULL),
+                "catchup_005/base_000000010000000000000002/files_metadata.json",
+            ),
             (tar_partitions(BASE_BACKUPS, "b"), "basebackups_005/b/tar_partitions/"),
-            (part(BASE_BACKUPS, "b", 1, "lz4"), "basebackups_005/b/tar_partitions/part_001.tar.lz4"),
+            (
+                part(BASE_BACKUPS, "b", 1, "lz4"),
+                "basebackups_005/b/tar_partitions/part_001.tar.lz4",
+            ),
             (part(BASE_BACKUPS, "b", 1000, ""), "basebackups_005/b/tar_partitions/part_1000.tar"),
-            (pg_control_tar(BASE_BACKUPS, "b", "br"), "basebackups_005/b/tar_partitions/pg_control.tar.br"),
-            (backup_label_tar(BASE_BACKUPS, "b", ""), "basebackups_005/b/tar_partitions/backup_label.tar"),
+            (
+                pg_control_tar(BASE_BACKUPS, "b", "br"),
+                "basebackups_005/b/tar_partitions/pg_control.tar.br",
+            ),
+            (
+                backup_label_tar(BASE_BACKUPS, "b", ""),
+                "basebackups_005/b/tar_partitions/backup_label.tar",
+            ),
             (wal("00000002.history", "zst"), "wal_005/00000002.history.zst"),
             (wal("00000002.history", ""), "wal_005/00000002.history"),
         ];
@@ -295,14 +313,20 @@ mod tests {
     #[test]
     fn sentinels_name_their_backup() {
         assert_eq!(backup_of_sentinel(&sentinel(BASE_BACKUPS, DELTA)).as_deref(), Some(DELTA));
-        for other in ["basebackups_005/_backup_stop_sentinel.json", "basebackups_005/x/metadata.json", "a_backup_stop_sentinel.json/"] {
+        for other in [
+            "basebackups_005/_backup_stop_sentinel.json",
+            "basebackups_005/x/metadata.json",
+            "a_backup_stop_sentinel.json/",
+        ] {
             assert_eq!(backup_of_sentinel(&Key::foreign(other)), None, "{other}");
         }
     }
 
     #[test]
     fn special_parts_are_recognised_in_any_codec() {
-        for yes in ["pg_control.tar", "pg_control.tar.lz4", "pg_control.tar.x.y", "old_pg_control.tar.zst"] {
+        for yes in
+            ["pg_control.tar", "pg_control.tar.lz4", "pg_control.tar.x.y", "old_pg_control.tar.zst"]
+        {
             assert!(is_pg_control_tar(yes), "{yes}");
             assert!(!is_backup_label_tar(yes), "{yes}");
         }
@@ -315,7 +339,14 @@ mod tests {
 
     #[test]
     fn wale_names_have_two_groups() {
-        for yes in ["base_000000010000000000000002_00000040", DELTA, "ab_cd_", "a__b__", "ab_c__", "äb_cd_x"] {
+        for yes in [
+            "base_000000010000000000000002_00000040",
+            DELTA,
+            "ab_cd_",
+            "a__b__",
+            "ab_c__",
+            "äb_cd_x",
+        ] {
             assert!(is_wale_name(yes), "{yes}");
         }
         for no in [FULL, "", "a_b_", "_ab_cd_", "ab_c_", "abcd", "ab__cd"] {
@@ -330,10 +361,12 @@ mod tests {
         assert_eq!(full.to_string(), FULL);
         assert_eq!(BackupName::full_of(segment.name(16 << 20).as_str()).unwrap(), full);
         assert_eq!(full.clone().delta("").unwrap(), full);
-        let delta = BackupName::full(Segment { timeline: 1, number: 4 }, 16 << 20).delta(FULL).unwrap();
+        let delta =
+            BackupName::full(Segment { timeline: 1, number: 4 }, 16 << 20).delta(FULL).unwrap();
         assert_eq!(delta.to_string(), DELTA);
         // A delta of a delta carries the first digits of its parent's name.
-        let second = BackupName::full(Segment { timeline: 1, number: 6 }, 16 << 20).delta(DELTA).unwrap();
+        let second =
+            BackupName::full(Segment { timeline: 1, number: 6 }, 16 << 20).delta(DELTA).unwrap();
         assert_eq!(second.to_string(), "base_000000010000000000000006_D_000000010000000000000004");
         let wale = BackupName::parse("base_000000010000000000000002_00000040").unwrap();
         assert_eq!(wale.to_string(), "base_000000010000000000000002_00000040");
@@ -345,9 +378,17 @@ mod tests {
     #[test]
     fn other_names_are_refused() {
         for bad in [
-            "", "base_", "base_00000001000000000000002", "base_000000010000000000000002x", "BASE_000000010000000000000002",
-            "base_00000001000000000000000a", "base_000000010000000000000002_D_", "base_000000010000000000000002/",
-            "base_000000010000000000000002_D_00000001", "xbase_000000010000000000000002", "base_00000001000000000000000é",
+            "",
+            "base_",
+            "base_00000001000000000000002",
+            "base_000000010000000000000002x",
+            "BASE_000000010000000000000002",
+            "base_00000001000000000000000a",
+            "base_000000010000000000000002_D_",
+            "base_000000010000000000000002/",
+            "base_000000010000000000000002_D_00000001",
+            "xbase_000000010000000000000002",
+            "base_00000001000000000000000é",
         ] {
             assert_eq!(BackupName::parse(bad).unwrap_err().kind(), crate::Kind::Invalid, "{bad:?}");
         }
@@ -358,12 +399,21 @@ mod tests {
     #[test]
     fn names_are_found_inside_text() {
         let found = |text: &str| BackupName::find(text).map(|name| name.to_string());
-        assert_eq!(found("base_base_000000010000000000000002_backup_stop_sentinel.json").as_deref(), Some(FULL));
-        assert_eq!(found(&format!("basebackups_005/{DELTA}/metadata.json")).as_deref(), Some(DELTA));
+        assert_eq!(
+            found("base_base_000000010000000000000002_backup_stop_sentinel.json").as_deref(),
+            Some(FULL)
+        );
+        assert_eq!(
+            found(&format!("basebackups_005/{DELTA}/metadata.json")).as_deref(),
+            Some(DELTA)
+        );
         assert_eq!(found("base_backup"), None);
         assert_eq!(wal_file_name(DELTA), "000000010000000000000004");
         assert_eq!(wal_file_name("mine"), "ZZZZZZZZZZZZZZZZZZZZZZZZ");
-        assert_eq!(first_wal_name("x0000000100000000000000020000"), Some("000000010000000000000002"));
+        assert_eq!(
+            first_wal_name("x0000000100000000000000020000"),
+            Some("000000010000000000000002")
+        );
         assert_eq!(first_wal_name("é00000001000000000000000é"), None);
     }
 

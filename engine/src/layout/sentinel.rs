@@ -104,9 +104,31 @@ impl Default for Sentinel {
 }
 
 const FIELDS: &[&str] = &[
-    "LSN", "DeltaLSN", "DeltaFrom", "DeltaFullName", "DeltaCount", "PgVersion", "FinishLSN", "SystemIdentifier", "UncompressedSize",
-    "CompressedSize", "DataCatalogSize", "Spec", "spec", "UserData", "FilesMetadataDisabled", "ChkpNum", "DeltaChkpNum", "Version",
-    "StartTime", "FinishTime", "DateFmt", "Hostname", "DataDir", "IsPermanent", "IncrementFormat",
+    "LSN",
+    "DeltaLSN",
+    "DeltaFrom",
+    "DeltaFullName",
+    "DeltaCount",
+    "PgVersion",
+    "FinishLSN",
+    "SystemIdentifier",
+    "UncompressedSize",
+    "CompressedSize",
+    "DataCatalogSize",
+    "Spec",
+    "spec",
+    "UserData",
+    "FilesMetadataDisabled",
+    "ChkpNum",
+    "DeltaChkpNum",
+    "Version",
+    "StartTime",
+    "FinishTime",
+    "DateFmt",
+    "Hostname",
+    "DataDir",
+    "IsPermanent",
+    "IncrementFormat",
 ];
 
 /// The fields of which a delta has all and a full backup none.
@@ -121,7 +143,9 @@ struct DeltaFields {
 impl DeltaFields {
     fn finish(self) -> Result<Option<Delta>> {
         let Some(from) = self.from else { return Ok(None) };
-        let missing = |field: &str| corrupt(format!("sentinel: \"DeltaFrom\" is there, but {field:?} is not"));
+        let missing = |field: &str| {
+            corrupt(format!("sentinel: \"DeltaFrom\" is there, but {field:?} is not"))
+        };
         Ok(Some(Delta {
             lsn: Lsn(self.lsn.ok_or_else(|| missing("DeltaLSN"))?),
             from,
@@ -275,18 +299,26 @@ mod tests {
     fn the_upper_case_spec_wins_wherever_it_stands() {
         let (one, two) = (r#""Spec":{"base_prefix":"/1"}"#, r#""spec":{"base_prefix":"/2"}"#);
         for json in [format!("{{{one},{two}}}"), format!("{{{two},{one}}}")] {
-            assert_eq!(Sentinel::parse(json.as_bytes()).unwrap().spec, Some(TablespaceSpec::new("/1")));
+            assert_eq!(
+                Sentinel::parse(json.as_bytes()).unwrap().spec,
+                Some(TablespaceSpec::new("/1"))
+            );
         }
         let json = format!("{{\"Spec\":null,{two}}}");
         assert_eq!(Sentinel::parse(json.as_bytes()).unwrap().spec, Some(TablespaceSpec::new("/2")));
-        assert!(Sentinel::parse(br#"{"Spec":{}}"#).unwrap_err().to_string().contains("base_prefix"));
+        assert!(
+            Sentinel::parse(br#"{"Spec":{}}"#).unwrap_err().to_string().contains("base_prefix")
+        );
     }
 
     #[test]
     fn a_delta_must_say_what_it_builds_on() {
         let whole = r#"{"DeltaLSN":1,"DeltaFrom":"","DeltaFullName":"","DeltaCount":1}"#;
         let read = Sentinel::parse(whole.as_bytes()).unwrap();
-        assert_eq!(read.delta, Some(Delta { lsn: Lsn(1), from: String::new(), full_name: String::new(), count: 1 }));
+        assert_eq!(
+            read.delta,
+            Some(Delta { lsn: Lsn(1), from: String::new(), full_name: String::new(), count: 1 })
+        );
         for field in ["DeltaLSN", "DeltaFullName", "DeltaCount"] {
             for other in ["Other", "x"] {
                 let error = Sentinel::parse(whole.replace(field, other).as_bytes()).unwrap_err();
@@ -307,8 +339,22 @@ mod tests {
 
     #[test]
     fn wrong_documents_are_corrupt() {
-        for bad in ["", "[]", "7", "{", r#"{"LSN":"0/1"}"#, r#"{"LSN":-1}"#, r#"{"Version":[]}"#, r#"{"StartTime":"x"}"#, "{}x"] {
-            assert_eq!(Sentinel::parse(bad.as_bytes()).unwrap_err().kind(), crate::Kind::Corrupt, "{bad}");
+        for bad in [
+            "",
+            "[]",
+            "7",
+            "{",
+            r#"{"LSN":"0/1"}"#,
+            r#"{"LSN":-1}"#,
+            r#"{"Version":[]}"#,
+            r#"{"StartTime":"x"}"#,
+            "{}x",
+        ] {
+            assert_eq!(
+                Sentinel::parse(bad.as_bytes()).unwrap_err().kind(),
+                crate::Kind::Corrupt,
+                "{bad}"
+            );
         }
     }
 

@@ -61,12 +61,20 @@ impl TablespaceSpec {
         let mut tablespaces = Vec::new();
         // As in WAL-G, a list that is not one counts as empty.
         for item in value.get(TABLESPACES).and_then(Value::as_array).unwrap_or_default() {
-            let name = item.as_str().ok_or_else(|| wrong("a name in \"tablespaces\" is no string"))?;
+            let name =
+                item.as_str().ok_or_else(|| wrong("a name in \"tablespaces\" is no string"))?;
             let text = |field: &str| {
-                let found = value.get(name).and_then(|entry| entry.get(field)).and_then(Value::as_str);
-                found.map(str::to_owned).ok_or_else(|| wrong(&format!("tablespace {name:?} has no {field:?}")))
+                let found =
+                    value.get(name).and_then(|entry| entry.get(field)).and_then(Value::as_str);
+                found
+                    .map(str::to_owned)
+                    .ok_or_else(|| wrong(&format!("tablespace {name:?} has no {field:?}")))
             };
-            tablespaces.push(Tablespace { name: name.to_owned(), location: text("loc")?, link: text("link")? });
+            tablespaces.push(Tablespace {
+                name: name.to_owned(),
+                location: text("loc")?,
+                link: text("link")?,
+            });
         }
         Ok(Self { base_prefix, tablespaces })
     }
@@ -89,7 +97,9 @@ impl TablespaceSpec {
         for (name, path) in moves {
             let (name, path) = (name.as_ref(), path.as_ref());
             if !path.starts_with('/') {
-                return Err(invalid(format!("tablespace {name} cannot move to {path:?}, which is not an absolute path")));
+                return Err(invalid(format!(
+                    "tablespace {name} cannot move to {path:?}, which is not an absolute path"
+                )));
             }
             let tablespace = moved.iter_mut().find(|tablespace| tablespace.name == name);
             let tablespace = tablespace.ok_or_else(|| self.unknown(name))?;
@@ -100,7 +110,8 @@ impl TablespaceSpec {
     }
 
     fn unknown(&self, name: &str) -> Error {
-        let known: Vec<_> = self.tablespaces.iter().map(|tablespace| tablespace.name.as_str()).collect();
+        let known: Vec<_> =
+            self.tablespaces.iter().map(|tablespace| tablespace.name.as_str()).collect();
         invalid(format!("the backup has no tablespace {name:?}")).with_hint(if known.is_empty() {
             "This backup has no tablespaces.".to_owned()
         } else {
@@ -153,12 +164,18 @@ mod tests {
     fn order_is_kept_and_members_are_sorted() {
         let spec = TablespaceSpec::parse(SPEC.as_bytes()).unwrap();
         assert_eq!(spec.base_prefix, "/data");
-        assert_eq!(spec.tablespaces, [Tablespace::new("16385", "/ts/b"), Tablespace::new("16384", "/ts/a/")]);
+        assert_eq!(
+            spec.tablespaces,
+            [Tablespace::new("16385", "/ts/b"), Tablespace::new("16384", "/ts/a/")]
+        );
         assert_eq!(
             text(&spec),
             r#"{"16384":{"loc":"/ts/a","link":"pg_tblspc/16384"},"16385":{"loc":"/ts/b","link":"pg_tblspc/16385"},"base_prefix":"/data","tablespaces":["16385","16384"]}"#
         );
-        assert_eq!(text(&TablespaceSpec::new("/data/")), r#"{"base_prefix":"/data","tablespaces":[]}"#);
+        assert_eq!(
+            text(&TablespaceSpec::new("/data/")),
+            r#"{"base_prefix":"/data","tablespaces":[]}"#
+        );
         assert!(TablespaceSpec::default().to_json().is_err());
     }
 
@@ -176,7 +193,12 @@ mod tests {
             assert_eq!(error.kind(), crate::Kind::Corrupt);
             assert!(error.to_string().contains(named), "{error}");
         }
-        assert!(TablespaceSpec::parse(br#"{"base_prefix":"/d","tablespaces":null}"#).unwrap().tablespaces.is_empty());
+        assert!(
+            TablespaceSpec::parse(br#"{"base_prefix":"/d","tablespaces":null}"#)
+                .unwrap()
+                .tablespaces
+                .is_empty()
+        );
     }
 
     #[test]

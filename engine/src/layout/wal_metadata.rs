@@ -40,7 +40,8 @@ impl WalMetadata {
         let mut created = BTreeMap::new();
         for (name, value) in Members::parse("WAL metadata", json)?.into_members() {
             let mut time = super::gotime::zero();
-            Members::of("WAL metadata", value)?.each(&["created_time"], |member| member.time(&mut time))?;
+            Members::of("WAL metadata", value)?
+                .each(&["created_time"], |member| member.time(&mut time))?;
             created.insert(name, time);
         }
         Ok(Self { created })
@@ -49,7 +50,8 @@ impl WalMetadata {
     /// The document, byte for byte as WAL-G writes it.
     pub fn to_json(&self) -> Result<Vec<u8>> {
         let described = |time| Description { created_time: time, date_fmt: DATE_FORMAT };
-        let members: BTreeMap<_, _> = self.created.iter().map(|(name, time)| (name, described(time))).collect();
+        let members: BTreeMap<_, _> =
+            self.created.iter().map(|(name, time)| (name, described(time))).collect();
         gojson::to_vec_v1(&members)
     }
 }
@@ -87,13 +89,19 @@ mod tests {
         );
         assert_eq!(WalMetadata::parse(&json).unwrap(), both);
         for bad in [r#"{"a":{"created_time":"x"}}"#, r#"{"a":[]}"#, "[]"] {
-            assert_eq!(WalMetadata::parse(bad.as_bytes()).unwrap_err().kind(), crate::Kind::Corrupt);
+            assert_eq!(
+                WalMetadata::parse(bad.as_bytes()).unwrap_err().kind(),
+                crate::Kind::Corrupt
+            );
         }
     }
 
     #[test]
     fn only_the_last_of_a_group_has_a_bulk_document() {
-        assert_eq!(bulk_name("00000001000000000000001F").as_deref(), Some("00000001000000000000001.json"));
+        assert_eq!(
+            bulk_name("00000001000000000000001F").as_deref(),
+            Some("00000001000000000000001.json")
+        );
         assert_eq!(bulk_name("00000001000000000000001E"), None);
         assert_eq!(bulk_name(""), None);
         assert_eq!(individual_name("00000002.history"), "00000002.history.json");

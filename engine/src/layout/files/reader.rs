@@ -45,7 +45,14 @@ pub trait FilesVisitor {
     }
 
     /// A descendant of a table.
-    fn subtable(&mut self, database: &str, table: &str, name: &str, oid: u32, relfilenode: u32) -> Result<()> {
+    fn subtable(
+        &mut self,
+        database: &str,
+        table: &str,
+        name: &str,
+        oid: u32,
+        relfilenode: u32,
+    ) -> Result<()> {
         let _ = (database, table, name, oid, relfilenode);
         Ok(())
     }
@@ -73,7 +80,8 @@ impl<R: Read> FilesReader<R> {
 fn read<R: Read>(json: &mut JsonReader<R>, visitor: &mut dyn FilesVisitor) -> Result<()> {
     json.object(|json, name| match field(&name, &["Files", "TarFileSets", "DatabasesByNames"]) {
         Some("Files") => json.object(|json, name| {
-            let record = record(json).map_err(|error| error.context(format_args!("file {name:?}")))?;
+            let record =
+                record(json).map_err(|error| error.context(format_args!("file {name:?}")))?;
             visitor.file(&name, &record)
         }),
         Some("TarFileSets") => json.object(|json, part| {
@@ -139,7 +147,11 @@ fn corrupt_blocks<R: Read>(json: &mut JsonReader<R>) -> Result<Option<CorruptBlo
     Ok(Some(blocks))
 }
 
-fn database<R: Read>(json: &mut JsonReader<R>, name: &str, visitor: &mut dyn FilesVisitor) -> Result<()> {
+fn database<R: Read>(
+    json: &mut JsonReader<R>,
+    name: &str,
+    visitor: &mut dyn FilesVisitor,
+) -> Result<()> {
     let mut reported = false;
     json.object(|json, member| match field(&member, &["oid", "tables_new"]) {
         Some("oid") => {
@@ -174,7 +186,8 @@ fn relation<R: Read>(
             Some("oid") => oid = json.integer()?,
             Some("relfilenode") => node = json.integer()?,
             Some(_) if parent.is_none() => {
-                return json.object(|json, child| relation(json, database, Some(name), &child, visitor));
+                return json
+                    .object(|json, child| relation(json, database, Some(name), &child, visitor));
             }
             _ => return json.skip(),
         }

@@ -66,10 +66,16 @@ impl<W: Write> FilesWriter<W> {
 
     /// Adds the record of the tar entry `name`.
     pub fn file(&mut self, name: impl AsRef<[u8]>, record: &FileRecord) -> Result<()> {
-        let name = text(name.as_ref(), "file", "Rename the file, or set WALG_WITHOUT_FILES_METADATA=true for a backup without that document.")?;
+        let name = text(
+            name.as_ref(),
+            "file",
+            "Rename the file, or set WALG_WITHOUT_FILES_METADATA=true for a backup without that document.",
+        )?;
         if !gotime::is_representable(&record.mtime) {
-            return Err(invalid(format!("the modification time of file {name:?} is not within the years 0 to 9999"))
-                .with_hint("Set the time of that file with touch, then run the backup again."));
+            return Err(invalid(format!(
+                "the modification time of file {name:?} is not within the years 0 to 9999"
+            ))
+            .with_hint("Set the time of that file with touch, then run the backup again."));
         }
         match self.at {
             At::Start => self.open(At::Files, b"\"Files\":{")?,
@@ -105,7 +111,11 @@ impl<W: Write> FilesWriter<W> {
 
     /// Adds the tar entry `name` to the part begun last.
     pub fn entry(&mut self, name: impl AsRef<[u8]>) -> Result<()> {
-        let name = text(name.as_ref(), "file", "Rename the file, or set WALG_WITHOUT_FILES_METADATA=true for a backup without that document.")?;
+        let name = text(
+            name.as_ref(),
+            "file",
+            "Rename the file, or set WALG_WITHOUT_FILES_METADATA=true for a backup without that document.",
+        )?;
         if self.at != At::Entries {
             return Err(self.late("entry", name));
         }
@@ -216,7 +226,10 @@ impl<W: Write> FilesWriter<W> {
     }
 
     fn late(&self, what: &str, name: &str) -> Error {
-        Error::new(Kind::Internal, format!("files_metadata.json: {what} {name:?} cannot stand at {:?}", self.at))
+        Error::new(
+            Kind::Internal,
+            format!("files_metadata.json: {what} {name:?} cannot stand at {:?}", self.at),
+        )
     }
 }
 

@@ -41,7 +41,9 @@ pub fn to_vec(value: &(impl Serialize + ?Sized), style: Style) -> Result<Vec<u8>
     let mut bytes = Vec::with_capacity(256);
     value
         .serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Go { style }))
-        .map_err(|error| Error::new(Kind::Internal, "a document could not be encoded").with_source(error))?;
+        .map_err(|error| {
+            Error::new(Kind::Internal, "a document could not be encoded").with_source(error)
+        })?;
     Ok(bytes)
 }
 
@@ -55,7 +57,11 @@ impl Formatter for Go {
         writer.write_all(format_float(value).as_bytes())
     }
 
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         if self.style == Style::V2 {
             return writer.write_all(fragment.as_bytes());
         }
@@ -78,7 +84,9 @@ pub fn format_float(value: f64) -> String {
     if size != 0.0 && !(1e-6..1e21).contains(&size) {
         let text = format!("{value:e}");
         match text.split_once('e') {
-            Some((digits, exponent)) if !exponent.starts_with('-') => format!("{digits}e+{exponent}"),
+            Some((digits, exponent)) if !exponent.starts_with('-') => {
+                format!("{digits}e+{exponent}")
+            }
             _ => text,
         }
     } else {
@@ -115,18 +123,37 @@ mod tests {
 
     #[test]
     fn strings_are_escaped_as_in_go() {
-        let (v1, v2) = both("<a> & \u{2028}\u{2029} \"\\ \u{8}\u{c}\n\r\t\u{1}\u{1f}\u{7f} é\u{fffd}😀");
-        assert_eq!(v1, "\"\\u003ca\\u003e \\u0026 \\u2028\\u2029 \\\"\\\\ \\b\\f\\n\\r\\t\\u0001\\u001f\u{7f} é\u{fffd}😀\"");
-        assert_eq!(v2, "\"<a> & \u{2028}\u{2029} \\\"\\\\ \\b\\f\\n\\r\\t\\u0001\\u001f\u{7f} é\u{fffd}😀\"");
+        let (v1, v2) =
+            both("<a> & \u{2028}\u{2029} \"\\ \u{8}\u{c}\n\r\t\u{1}\u{1f}\u{7f} é\u{fffd}😀");
+        assert_eq!(
+            v1,
+            "\"\\u003ca\\u003e \\u0026 \\u2028\\u2029 \\\"\\\\ \\b\\f\\n\\r\\t\\u0001\\u001f\u{7f} é\u{fffd}😀\""
+        );
+        assert_eq!(
+            v2,
+            "\"<a> & \u{2028}\u{2029} \\\"\\\\ \\b\\f\\n\\r\\t\\u0001\\u001f\u{7f} é\u{fffd}😀\""
+        );
     }
 
     #[test]
     fn floats_print_as_in_go() {
         for (value, text) in [
-            (0.0, "0"), (-0.0, "-0"), (1.0, "1"), (-1.5, "-1.5"), (0.1, "0.1"), (1e20, "100000000000000000000"), (1e21, "1e+21"),
-            (1.5e300, "1.5e+300"), (1e-6, "0.000001"), (9.99e-7, "9.99e-7"), (1e-7, "1e-7"), (5e-324, "5e-324"),
-            (1.797_693_134_862_315_7e308, "1.7976931348623157e+308"), (9_007_199_254_740_993.0, "9007199254740992"),
-            (7.711_291_302_231_244e18, "7711291302231244000"), (-2.5e-10, "-2.5e-10"),
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (-1.5, "-1.5"),
+            (0.1, "0.1"),
+            (1e20, "100000000000000000000"),
+            (1e21, "1e+21"),
+            (1.5e300, "1.5e+300"),
+            (1e-6, "0.000001"),
+            (9.99e-7, "9.99e-7"),
+            (1e-7, "1e-7"),
+            (5e-324, "5e-324"),
+            (1.797_693_134_862_315_7e308, "1.7976931348623157e+308"),
+            (9_007_199_254_740_993.0, "9007199254740992"),
+            (7.711_291_302_231_244e18, "7711291302231244000"),
+            (-2.5e-10, "-2.5e-10"),
         ] {
             assert_eq!(format_float(value), text);
         }

@@ -36,7 +36,11 @@ impl<R: Read> JsonReader<R> {
     /// Reads from `input`, of which `size` bytes are held in memory already: no
     /// string is refused for its length.
     pub fn in_memory(input: R, size: usize) -> Self {
-        Self { input: BufReader::with_capacity(size.clamp(1, BUFFER), input), position: 0, max_text: size }
+        Self {
+            input: BufReader::with_capacity(size.clamp(1, BUFFER), input),
+            position: 0,
+            max_text: size,
+        }
     }
 
     /// The error for what stands at the current position.
@@ -113,7 +117,10 @@ impl<R: Read> JsonReader<R> {
 
     /// Reads an object, or `null`, which counts as one without members. `member`
     /// gets each name and must take its value.
-    pub fn object(&mut self, mut member: impl FnMut(&mut Self, String) -> Result<()>) -> Result<()> {
+    pub fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Self, String) -> Result<()>,
+    ) -> Result<()> {
         if self.null()? {
             return Ok(());
         }
@@ -187,7 +194,9 @@ impl<R: Read> JsonReader<R> {
             return Ok(None);
         }
         let text = self.number()?;
-        text.parse().map(Some).map_err(|_| self.wrong(format_args!("{text} is not a number in range")))
+        text.parse()
+            .map(Some)
+            .map_err(|_| self.wrong(format_args!("{text} is not a number in range")))
     }
 
     fn expect_quote(&mut self) -> Result<()> {
@@ -437,14 +446,19 @@ mod tests {
 
     #[test]
     fn strings_are_read_as_in_go() {
-        assert_eq!(text(r#""a\"\\\/\b\f\n\r\t\u00e9\uD83D\uDE00é""#).unwrap(), "a\"\\/\u{8}\u{c}\n\r\té😀é");
+        assert_eq!(
+            text(r#""a\"\\\/\b\f\n\r\t\u00e9\uD83D\uDE00é""#).unwrap(),
+            "a\"\\/\u{8}\u{c}\n\r\té😀é"
+        );
         // Halves of pairs, alone, before another half, before another escape.
         assert_eq!(text(r#""\ud83d""#).unwrap(), "\u{fffd}");
         assert_eq!(text(r#""\ude00x""#).unwrap(), "\u{fffd}x");
         assert_eq!(text(r#""\ud83d\ud83d\ude00""#).unwrap(), "\u{fffd}😀");
         assert_eq!(text(r#""\ud83d\n""#).unwrap(), "\u{fffd}\n");
         assert_eq!(text(r#""\ud83dA""#).unwrap(), "\u{fffd}A");
-        for bad in [r#"""#, r#""\"#, r#""\x""#, r#""\u12""#, r#""\u12g4""#, "\"\n\"", "x", r#""a"b"#] {
+        for bad in
+            [r#"""#, r#""\"#, r#""\x""#, r#""\u12""#, r#""\u12g4""#, "\"\n\"", "x", r#""a"b"#]
+        {
             assert_eq!(text(bad).unwrap_err().kind(), crate::Kind::Corrupt, "{bad}");
         }
         let mut reader = JsonReader::new(&b"\"a\xffb\""[..]);
@@ -459,7 +473,10 @@ mod tests {
         for bad in ["", "-", "01", "1.", ".5", "1e", "1e+", "+1", "1.5.5", "1-1", "--1", "1e5e5"] {
             assert!(!is_number(bad.as_bytes()), "{bad}");
         }
-        assert_eq!(JsonReader::new(&b"18446744073709551615"[..]).integer::<u64>().unwrap(), Some(u64::MAX));
+        assert_eq!(
+            JsonReader::new(&b"18446744073709551615"[..]).integer::<u64>().unwrap(),
+            Some(u64::MAX)
+        );
         assert!(JsonReader::new(&b"18446744073709551616"[..]).integer::<u64>().is_err());
         assert!(JsonReader::new(&b"1.0"[..]).integer::<u64>().is_err());
         assert!(JsonReader::new(&b"1e400"[..]).value().is_err());

@@ -97,7 +97,8 @@ impl Serialize for Value {
             Self::String(text) => serializer.serialize_str(text),
             Self::Array(items) => serializer.collect_seq(items),
             Self::Object(members) => {
-                let sorted: BTreeMap<_, _> = members.iter().map(|(name, value)| (name, value)).collect();
+                let sorted: BTreeMap<_, _> =
+                    members.iter().map(|(name, value)| (name, value)).collect();
                 serializer.collect_map(sorted)
             }
         }
@@ -119,10 +120,15 @@ mod tests {
     #[test]
     fn user_data_is_encoded_again_as_go_does() {
         assert_eq!(
-            again(r#" {"b":1.0,"a":[null,true,"<x>",{}],"é":1e21,"B":7711291302231243574,"a":-0.0} "#),
+            again(
+                r#" {"b":1.0,"a":[null,true,"<x>",{}],"é":1e21,"B":7711291302231243574,"a":-0.0} "#
+            ),
             r#"{"B":7711291302231244000,"a":-0,"b":1,"é":1e+21}"#
         );
-        assert_eq!(again("[1E2,0.10,-5e-7,[],{\"\":\"\\u0041\"}]"), "[100,0.1,-5e-7,[],{\"\":\"A\"}]");
+        assert_eq!(
+            again("[1E2,0.10,-5e-7,[],{\"\":\"\\u0041\"}]"),
+            "[100,0.1,-5e-7,[],{\"\":\"A\"}]"
+        );
         assert_eq!(again("\"\\u2028\""), "\"\\u2028\"");
     }
 
@@ -141,7 +147,8 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::Bool),
             any::<i64>().prop_map(|number| Value::Number(number.to_string())),
-            proptest::num::f64::NORMAL.prop_map(|number| Value::Number(super::super::format_float(number))),
+            proptest::num::f64::NORMAL
+                .prop_map(|number| Value::Number(super::super::format_float(number))),
             ".{0,12}".prop_map(Value::String),
         ];
         leaf.prop_recursive(4, 32, 5, |inner| {

@@ -4,7 +4,8 @@
 use std::io::{self, Read};
 
 use super::header::{
-    CHECKSUM, FLAG, Field, GID, GNAME, LINK, MAGIC, MAJOR, MINOR, MODE, MTIME, NAME, PREFIX, SIZE, UID, UNAME, VERSION, checksums,
+    CHECKSUM, FLAG, Field, GID, GNAME, LINK, MAGIC, MAJOR, MINOR, MODE, MTIME, NAME, PREFIX, SIZE,
+    UID, UNAME, VERSION, checksums,
 };
 use super::{BLOCK, Header, Kind, padding};
 use crate::error::{Error, Result};
@@ -51,7 +52,15 @@ struct Extra {
 impl<R: Read> TarReader<R> {
     /// Reads from `input`.
     pub fn new(input: R) -> Self {
-        Self { input, remaining: 0, padding: 0, name: Vec::new(), position: 0, done: false, terminated: false }
+        Self {
+            input,
+            remaining: 0,
+            padding: 0,
+            name: Vec::new(),
+            position: 0,
+            done: false,
+            terminated: false,
+        }
     }
 
     /// Bytes of the current payload that were not read yet.
@@ -100,7 +109,8 @@ impl<R: Read> TarReader<R> {
     fn entry(&mut self, block: &[u8; BLOCK], flag: u8, size: u64, extra: Extra) -> Result<Header> {
         let ustar = block[MAGIC] == *b"ustar\0";
         let gnu = block[MAGIC] == *b"ustar " && block[VERSION] == *b" \0";
-        let owner = |field: Field| if ustar || gnu { text(&block[field]).to_vec() } else { Vec::new() };
+        let owner =
+            |field: Field| if ustar || gnu { text(&block[field]).to_vec() } else { Vec::new() };
         let mut name = text(&block[NAME]).to_vec();
         if ustar && block[PREFIX.start] != 0 {
             name = [text(&block[PREFIX]), b"/", &name].concat();
@@ -239,7 +249,8 @@ impl<R: Read> TarReader<R> {
         let data = self.own_payload(size)?;
         let mut rest = data.as_slice();
         while !rest.is_empty() {
-            let (key, value, after) = record(rest).ok_or_else(|| self.wrong("a PAX record that cannot be read"))?;
+            let (key, value, after) =
+                record(rest).ok_or_else(|| self.wrong("a PAX record that cannot be read"))?;
             rest = after;
             self.record(key, value, extra)?;
         }
@@ -254,7 +265,12 @@ impl<R: Read> TarReader<R> {
             return Err(self.wrong("a PAX record that cannot be read"));
         }
         let bytes = (!empty).then(|| value.to_vec());
-        let wrong = || self.wrong(format_args!("the PAX record {:?} is not a number in range", key.escape_ascii().to_string()));
+        let wrong = || {
+            self.wrong(format_args!(
+                "the PAX record {:?} is not a number in range",
+                key.escape_ascii().to_string()
+            ))
+        };
         match key {
             b"path" => extra.name = bytes,
             b"linkpath" => extra.link = bytes,
@@ -273,19 +289,23 @@ impl<R: Read> TarReader<R> {
                 extra.size = Some(size.ok_or_else(wrong)?);
             }
             b"mtime" => extra.mtime = Some(seconds(value).ok_or_else(wrong)?),
-            key if key.starts_with(b"GNU.sparse.") => return Err(self.wrong("sparse files are not supported")),
+            key if key.starts_with(b"GNU.sparse.") => {
+                return Err(self.wrong("sparse files are not supported"));
+            }
             _ => {}
         }
         Ok(())
     }
 
     fn signed(&self, block: &[u8; BLOCK], field: Field, what: &str) -> Result<i64> {
-        numeric(&block[field]).ok_or_else(|| self.wrong(format_args!("a header with a wrong {what}")))
+        numeric(&block[field])
+            .ok_or_else(|| self.wrong(format_args!("a header with a wrong {what}")))
     }
 
     fn number(&self, block: &[u8; BLOCK], field: Field, what: &str) -> Result<u64> {
         let number = self.signed(block, field, what)?;
-        u64::try_from(number).map_err(|_| self.wrong(format_args!("a header with a negative {what}")))
+        u64::try_from(number)
+            .map_err(|_| self.wrong(format_args!("a header with a negative {what}")))
     }
 
     fn small(&self, block: &[u8; BLOCK], field: Field, what: &str) -> Result<u32> {
@@ -312,7 +332,12 @@ impl<R: Read> Read for TarReader<R> {
         }
         let count = self.input.read(&mut room[..most])?;
         if count == 0 {
-            return Err(self.wrong(format_args!("the archive ends {} bytes before the end of an entry", self.remaining)).into());
+            return Err(self
+                .wrong(format_args!(
+                    "the archive ends {} bytes before the end of an entry",
+                    self.remaining
+                ))
+                .into());
         }
         self.remaining -= count as u64;
         self.position += count as u64;
@@ -388,5 +413,6 @@ fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (newline, body) = body.split_last()?;
     let equals = body.iter().position(|byte| *byte == b'=')?;
     let (key, value) = (&body[..equals], &body[equals + 1..]);
-    (*newline == b'\n' && !key.is_empty() && !key.contains(&0)).then(|| (key, value, &data[length..]))
+    (*newline == b'\n' && !key.is_empty() && !key.contains(&0))
+        .then(|| (key, value, &data[length..]))
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::header::{
-    CHECKSUM, FLAG, Field, GID, GNAME, LINK, MAGIC, MAJOR, MINOR, MODE, MTIME, NAME, PREFIX, SIZE, UID, UNAME, VERSION, checksums,
+    CHECKSUM, FLAG, Field, GID, GNAME, LINK, MAGIC, MAJOR, MINOR, MODE, MTIME, NAME, PREFIX, SIZE,
+    UID, UNAME, VERSION, checksums,
 };
 use super::{BLOCK, Header, Kind, padding};
 use crate::error::{self, Error, Result};
@@ -124,13 +125,20 @@ impl<W: Write> TarWriter<W> {
         self.put(&block.sealed())
     }
 
-    fn put_pax(&mut self, header: &Header, records: &BTreeMap<&'static str, Vec<u8>>) -> Result<()> {
+    fn put_pax(
+        &mut self,
+        header: &Header,
+        records: &BTreeMap<&'static str, Vec<u8>>,
+    ) -> Result<()> {
         let mut data = Vec::new();
         for (key, value) in records {
             push_record(&mut data, key, value);
         }
         if data.len() > MAX_RECORDS {
-            return Err(invalid(format!("tar entry {:?}: its name or link is longer than 1 MiB", header.name_text())));
+            return Err(invalid(format!(
+                "tar entry {:?}: its name or link is longer than 1 MiB",
+                header.name_text()
+            )));
         }
         if !data.is_empty() {
             self.put_extra(&extended_name(&header.name), b'x', &data, Format::Pax)?;
@@ -154,7 +162,8 @@ impl<W: Write> TarWriter<W> {
         let mut block = Block::new();
         block.0[FLAG] = flag;
         block.text(NAME, without_slashes(&name));
-        for (field, value) in [(MODE, 0), (UID, 0), (GID, 0), (MTIME, 0), (SIZE, data.len() as u64)] {
+        for (field, value) in [(MODE, 0), (UID, 0), (GID, 0), (MTIME, 0), (SIZE, data.len() as u64)]
+        {
             block.octal(field, value);
         }
         block.mark(format);
@@ -170,7 +179,12 @@ impl<W: Write> Write for TarWriter<W> {
         if bytes.len() as u64 > self.remaining {
             return Err(Error::new(
                 error::Kind::Internal,
-                format!("tar entry {:?} takes {} more bytes, not {}", self.name, self.remaining, bytes.len()),
+                format!(
+                    "tar entry {:?} takes {} more bytes, not {}",
+                    self.name,
+                    self.remaining,
+                    bytes.len()
+                ),
             )
             .into());
         }
@@ -196,11 +210,14 @@ struct Plan {
 
 impl Plan {
     fn of(header: &Header) -> Result<Self> {
-        let wrong = |what: &str| Err(invalid(format!("tar entry {:?}: {what}", header.name_text())));
+        let wrong =
+            |what: &str| Err(invalid(format!("tar entry {:?}: {what}", header.name_text())));
         if matches!(header.kind, Kind::Other(_)) {
             return wrong("an entry of an unknown type cannot be written");
         }
-        if !matches!(header.kind, Kind::Directory | Kind::Symlink { .. } | Kind::Hardlink { .. }) && header.name.ends_with(b"/") {
+        if !matches!(header.kind, Kind::Directory | Kind::Symlink { .. } | Kind::Hardlink { .. })
+            && header.name.ends_with(b"/")
+        {
             return wrong("only the name of a directory may end in a slash");
         }
         let mut plan = Candidates { ustar: true, pax: true, gnu: true, records: BTreeMap::new() };
@@ -219,7 +236,12 @@ impl Plan {
         if i64::try_from(header.size).is_err() {
             return wrong("the size is out of range");
         }
-        let texts = [header.name.as_slice(), link(header), header.uname.as_bytes(), header.gname.as_bytes()];
+        let texts = [
+            header.name.as_slice(),
+            link(header),
+            header.uname.as_bytes(),
+            header.gname.as_bytes(),
+        ];
         if texts.iter().any(|text| text.contains(&0)) {
             return wrong("a name holds a NUL character");
         }
@@ -302,7 +324,11 @@ impl Block {
             (MAJOR, major),
             (MINOR, minor),
         ] {
-            if format == Format::Gnu { block.numeric(field, value) } else { block.octal(field, value) }
+            if format == Format::Gnu {
+                block.numeric(field, value);
+            } else {
+                block.octal(field, value);
+            }
         }
         match u64::try_from(header.mtime) {
             Ok(seconds) if format != Format::Gnu => block.octal(MTIME, seconds),
@@ -335,7 +361,9 @@ impl Block {
 
     fn numeric(&mut self, field: Field, value: u64) {
         match i64::try_from(value) {
-            Ok(value) if !fits_octal(field.len(), value.cast_unsigned()) => self.base256(field, value),
+            Ok(value) if !fits_octal(field.len(), value.cast_unsigned()) => {
+                self.base256(field, value);
+            }
             _ => self.octal(field, value),
         }
     }
@@ -353,7 +381,8 @@ impl Block {
     }
 
     fn mark(&mut self, format: Format) {
-        let (magic, version) = if format == Format::Gnu { (b"ustar ", b" \0") } else { (b"ustar\0", b"00") };
+        let (magic, version) =
+            if format == Format::Gnu { (b"ustar ", b" \0") } else { (b"ustar\0", b"00") };
         self.0[MAGIC].copy_from_slice(magic);
         self.0[VERSION].copy_from_slice(version);
     }
@@ -375,7 +404,9 @@ fn link(header: &Header) -> &[u8] {
 
 fn device(kind: &Kind) -> (u64, u64) {
     match kind {
-        Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => (u64::from(*major), u64::from(*minor)),
+        Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
+            (u64::from(*major), u64::from(*minor))
+        }
         _ => (0, 0),
     }
 }
@@ -420,7 +451,8 @@ fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
     };
     let slash = name[..searched].iter().rposition(|byte| *byte == b'/')?;
     let rest = &name[slash + 1..];
-    (slash > 0 && slash <= PREFIX.len() && !rest.is_empty() && rest.len() <= NAME.len()).then(|| (&name[..slash], rest))
+    (slash > 0 && slash <= PREFIX.len() && !rest.is_empty() && rest.len() <= NAME.len())
+        .then(|| (&name[..slash], rest))
 }
 
 /// The name of the entry with PAX records: `PaxHeaders.0` before the last part
