@@ -85,7 +85,7 @@ fn database(what: &str, db: &DbError) -> Error {
 fn state_hint(state: &SqlState) -> Option<&'static str> {
     Some(match state {
         s if *s == SqlState::INSUFFICIENT_PRIVILEGE => {
-            "Connect as a superuser, or grant the role pg_read_all_settings, pg_read_all_stats and EXECUTE on the backup functions; docs/operations.md has the list."
+            "Connect as a superuser, or grant the role pg_read_all_settings and EXECUTE on pg_backup_start(text, boolean) and pg_backup_stop(boolean) (before PostgreSQL 15: pg_start_backup(text, boolean, boolean) and pg_stop_backup(boolean, boolean))."
         }
         s if *s == SqlState::TOO_MANY_CONNECTIONS => {
             "Raise max_connections, or run backups as a role that may use the reserved connections."

@@ -437,3 +437,69 @@ fn invalid(keyword: &str, text: &str) -> Error {
     let name = KEYWORDS.iter().find(|(known, _)| *known == keyword).map_or(keyword, |row| row.1);
     Error::new(Kind::Config, format!("{name} cannot be {text:?}"))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::settings::{Source, Table};
+
+    fn resolve(values: &[(&str, &str)]) -> Result<Params> {
+        let mut settings = Settings::new(Arc::new(Table::new(super::super::SETTINGS)));
+        for (name, value) in values {
+            settings.set(name, value, Source::Environment((*name).to_owned())).unwrap();
+        }
+        Params::resolve(&settings)
+    }
+
+    fn shown(values: &[(&str, &str)]) -> Vec<String> {
+        resolve(values).unwrap().hosts.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn hosts_and_ports_are_paired() {
+        assert_eq!(
+            shown(&[("PGHOST", "a, /run/pg ,::1"), ("PGPORT", "1,,3")]),
+            ["a port 1", "socket /run/pg/.s.PGSQL.5432", "::1 port 3"]
+        );
+        assert_eq!(shown(&[("PGHOST", "a,b"), ("PGPORT", "7")]), ["a port 7", "b port 7"]);
+        assert_eq!(
+            shown(&[("PGHOST", "a,b"), ("PGHOSTADDR", "10.0.0.1,")]),
+            ["a (10.0.0.1) port 5432", "b port 5432"]
+        );
+        assert_eq!(shown(&[("PGHOSTADDR", "10.0.0.1")]), ["10.0.0.1 port 5432"]);
+        assert!(shown(&[])[0].starts_with("socket /"));
+        for bad in [
+            &[("PGHOST", "a,b"), ("PGPORT", "1,2,3")],
+            &[("PGHOST", "a,b"), ("PGHOSTADDR", "10.0.0.1")],
+            &[("PGHOST", "a"), ("PGPORT", "0")],
+            &[("PGHOST", "a"), ("PGPORT", "65536")],
+            &[("PGHOST", "a"), ("PGHOSTADDR", "b")],
+        ] {
+            assert_eq!(resolve(bad).unwrap_err().kind(), Kind::Config, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_set_has_a_default() {
+        let params = resolve(&[("PGUSER", "bob"), ("PGHOST", "")]).unwrap();
+        assert_eq!((params.user.as_str(), params.database.as_str()), ("bob", "bob"));
+        assert_eq!(params.application_name, "walport");
+        assert_eq!((params.connect_timeout, params.target), (None, Target::Any));
+        assert_eq!(params.ssl.channel_binding, ChannelBindingMode::Prefer);
+        assert!(params.ssl.sni && !params.ssl.direct);
+        let params = resolve(&[("PGCONNECT_TIMEOUT", "0"), ("PGSSLROOTCERT", "system")]).unwrap();
+        assert_eq!(params.connect_timeout, None);
+        assert_eq!(params.ssl.mode, SslMode::VerifyFull, "as libpq does for `system`");
+    }
+
+    #[test]
+    fn no_password_is_shown() {
+        let params = resolve(&[("PGPASSWORD", "sesame")]).unwrap();
+        assert_eq!(params.password(&params.hosts[0]).unwrap().expose(), "sesame");
+        let text = format!("{params:?} {:#?} {:?}", params, params.password(&params.hosts[0]));
+        assert!(!text.contains("sesame") && text.contains("(hidden)"), "{text}");
+    }
+}
