@@ -1,9 +1,17 @@
-//! `backup-list`: which backups there are.
+//! `backup-list`: which backups there are, and finding one of them.
 
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, TryStreamExt};
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
+use crate::layout::names::{self, BASE_BACKUPS};
+use crate::layout::{Metadata, Sentinel, gojson};
+use crate::storage::{Entry, Key, List, StorageExt};
+
+/// The largest sentinel or metadata document that is read, in bytes. They are a
+/// few hundred bytes and the user's data.
+const LARGEST: u64 = 16 << 20;
 
 /// One backup, as a listing shows it.
 #[derive(Debug, Clone)]
@@ -16,43 +24,112 @@ pub struct BackupInfo {
     pub wal_file_name: String,
     /// The storage it is in.
     pub storage_name: String,
-    /// What its metadata says, if that was asked for.
-    pub detail: Option<BackupDetail>,
+    /// What its metadata says, if that was asked for and is there.
+    pub detail: Option<Metadata>,
 }
 
-/// What `metadata.json` says of a backup.
-#[derive(Debug, Clone)]
-pub struct BackupDetail {
-    /// When the backup began.
-    pub start_time: DateTime<Utc>,
-    /// When it ended.
-    pub finish_time: DateTime<Utc>,
-    /// How the times are written in the document.
-    pub date_fmt: String,
-    /// The host it was taken on.
-    pub hostname: String,
-    /// The data directory.
-    pub data_dir: String,
-    /// The server's version as a number: 170010.
-    pub pg_version: i64,
-    /// The address of its first WAL record.
-    pub start_lsn: u64,
-    /// The address that recovery must reach.
-    pub finish_lsn: u64,
-    /// Retention never removes it.
-    pub is_permanent: bool,
-    /// The cluster it is of.
-    pub system_identifier: Option<u64>,
-    /// Bytes before compression.
-    pub uncompressed_size: i64,
-    /// Bytes in storage.
-    pub compressed_size: i64,
-    /// The JSON document that was stored with it.
-    pub user_data: Option<serde_json::Value>,
+/// Which backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// The newest by modification time of its sentinel.
+    Latest,
+    /// The one of this name.
+    Name(String),
+    /// The only one with this user data (JSON).
+    UserData(String),
 }
 
-/// The backups, the oldest first; with what their metadata says if `detail`.
-pub async fn list(context: &Context, detail: bool) -> Result<Vec<BackupInfo>> {
-    let _ = (context, detail);
-    Ok(Vec::new())
+/// The backups, the oldest first by modification time of their sentinels.
+pub async fn list(context: &Context) -> Result<Vec<BackupInfo>> {
+    let folder = Key::parse(BASE_BACKUPS)?;
+    let mut found = Vec::new();
+    let mut entries = context.store.list(&folder, List::default());
+    while let Some(entry) = entries.try_next().await? {
+        if let Entry::Object(key, meta) = entry && let Some(name) = names::backup_of_sentinel(&key) {
+            found.push(BackupInfo {
+                wal_file_name: names::wal_file_name(&name),
+                name,
+                modified: meta.modified,
+                storage_name: context.store_name.clone(),
+            });
+        }
+    }
+    found.sort_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
+    Ok(found)
+}
+
+/// The metadata of a backup; `None` if it has none, as very old ones.
+pub async fn metadata(context: &Context, name: &str) -> Result<Option<Metadata>> {
+    let key = names::metadata(BASE_BACKUPS, name);
+    match context.store.get_bytes(&key, LARGEST).await {
+        Ok(text) => Metadata::parse(&text).map(Some).map_err(|error| error.with_key(key)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The backups with their metadata, as `--detail` shows them: by start time, or
+/// by modification time if one of them has no metadata.
+pub async fn details(context: &Context) -> Result<Vec<(BackupInfo, Option<Metadata>)>> {
+    let found = list(context).await?;
+    let read = found.into_iter().map(|info| async move {
+        let metadata = metadata(context, &info.name).await?;
+        Ok::<_, Error>((info, metadata))
+    });
+    let mut detailed: Vec<_> = futures_util::stream::iter(read).buffered(8).try_collect().await?;
+    if detailed.iter().all(|(_, metadata)| metadata.is_some()) {
+        detailed.sort_by_key(|(_, metadata)| metadata.as_ref().map(|metadata| metadata.start_time));
+    }
+    Ok(detailed)
+}
+
+/// The sentinel of a backup.
+pub async fn sentinel(context: &Context, name: &str) -> Result<Sentinel> {
+    let key = names::sentinel(BASE_BACKUPS, name);
+    let text = context.store.get_bytes(&key, LARGEST).await.map_err(|error| match error.kind() {
+        Kind::NotFound => no_backup(name),
+        _ => error,
+    })?;
+    Sentinel::parse(&text).map_err(|error| error.with_key(key))
+}
+
+fn no_backup(name: &str) -> Error {
+    Error::new(Kind::NotFound, format!("there is no backup {name}"))
+        .with_hint("`walport backup-list` shows the backups; one without a sentinel is not complete.")
+}
+
+/// The name of the backup that `selector` means.
+pub async fn find(context: &Context, selector: &Selector) -> Result<String> {
+    match selector {
+        Selector::Name(name) => {
+            // The name becomes part of keys.
+            names::BackupName::parse(name)?;
+            Ok(name.clone())
+        }
+        Selector::Latest => list(context).await?.pop().map(|newest| newest.name).ok_or_else(|| {
+            Error::new(Kind::NotFound, "there are no backups")
+                .with_hint("Take one with `walport backup-push`, and check the prefix of the storage.")
+        }),
+        Selector::UserData(wanted) => by_user_data(context, wanted).await,
+    }
+}
+
+async fn by_user_data(context: &Context, wanted: &str) -> Result<String> {
+    let wanted = gojson::reencode(wanted).map_err(|error| error.context("the user data is not a JSON document"))?;
+    let mut matching = Vec::new();
+    for (info, metadata) in details(context).await? {
+        let user_data = match metadata {
+            Some(metadata) => metadata.user_data,
+            None => sentinel(context, &info.name).await?.user_data,
+        };
+        if user_data.as_ref() == Some(&wanted) {
+            matching.push(info.name);
+        }
+    }
+    match matching.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(Error::new(Kind::NotFound, "no backup has this user data")),
+        several => Err(Error::new(Kind::Invalid, format!("several backups have this user data: {}", several.join(", ")))
+            .with_hint("Give the name of one of them.")),
+    }
 }

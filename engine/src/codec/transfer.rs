@@ -6,16 +6,17 @@
 //! body end with its error, so the store aborts.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::memory::{Chunk, Pool};
-use crate::storage::{Body, ByteStream, Key, Object, Put, Storage, Stored};
+use crate::storage::{Body, ByteStream, Object};
 
 /// The stack of a codec thread in bytes: small, because virtual memory counts.
 pub const STACK: usize = 256 << 10;
@@ -48,43 +49,87 @@ pub fn spawn<T: Send + 'static>(
     })
 }
 
-/// Stores what `produce` writes, compressed and encrypted by `pipeline`.
+/// A body of what `produce` writes, compressed and encrypted by `pipeline`.
 ///
-/// `produce` runs on a thread of its own. If it fails, the upload is aborted and
-/// its error is the result; if the store fails, the producer's next write fails.
-pub async fn upload<T: Send + 'static>(
-    storage: &dyn Storage,
-    key: &Key,
-    how: Put,
-    pipeline: Pipeline,
+/// `produce` runs on a thread of its own, once for each time the body is read,
+/// so retry may repeat the upload. If it fails, the body ends with its error and
+/// the store aborts; if the store fails, the producer's next write fails.
+pub fn body(
+    pipeline: &Pipeline,
+    pool: &Pool,
+    produce: impl Fn(&mut dyn Write) -> Result<()> + Send + Sync + 'static,
+) -> Body {
+    let (pipeline, pool, produce) = (pipeline.clone(), pool.clone(), Arc::new(produce));
+    Body::again(None, move || {
+        let produce = Arc::clone(&produce);
+        produced(&pipeline, &pool, move |to| produce(to)).0
+    })
+}
+
+/// As [`body`], for a producer that runs once and has a result. The result is
+/// known when the body has ended.
+pub fn body_once<T: Send + 'static>(
+    pipeline: &Pipeline,
     pool: &Pool,
     produce: impl FnOnce(&mut dyn Write) -> Result<T> + Send + 'static,
-) -> Result<(T, Stored)> {
-    let (sender, body) = channel();
-    let pool = pool.clone();
-    let produced = spawn("encode", move || {
-        let sender_of_errors = sender.clone();
-        let run = move || {
-            let mut encoder = pipeline.encoder(ChunkWriter::new(pool, sender))?;
-            let value = produce(&mut encoder)?;
-            encoder.finish()?;
-            Ok(value)
-        };
-        run().inspect_err(|error: &Error| {
-            // The store must see the failure, or it would take the end of the
-            // stream for the end of the object.
-            let told = Error::new(error.kind(), error.message()).with_class(error.class());
-            drop(sender_of_errors.blocking_send(Err(told)));
-        })
-    })?;
-    let stored = storage.put(key, Body::stream(None, body), how).await;
-    let produced = produced.await;
-    match (produced, stored) {
-        (Ok(value), Ok(stored)) => Ok((value, stored)),
-        // When the store fails, the producer only sees that nobody listens.
-        (Err(error), Err(_)) if !is_hung_up(&error) => Err(error),
-        (_, Err(error)) | (Err(error), Ok(_)) => Err(error),
+) -> (Body, oneshot::Receiver<T>) {
+    let (stream, result) = produced(pipeline, pool, produce);
+    (Body::stream(None, stream), result)
+}
+
+fn produced<T: Send + 'static>(
+    pipeline: &Pipeline,
+    pool: &Pool,
+    produce: impl FnOnce(&mut dyn Write) -> Result<T> + Send + 'static,
+) -> (ByteStream, oneshot::Receiver<T>) {
+    let (sender, receiver) = mpsc::channel(1);
+    let (done, result) = oneshot::channel();
+    let (pipeline, pool) = (pipeline.clone(), pool.clone());
+    let work = move || {
+        let mut encoder = pipeline.encoder(ChunkWriter::new(pool, sender))?;
+        let value = produce(&mut encoder)?;
+        encoder.finish()?;
+        drop(done.send(value));
+        Ok(())
+    };
+    (stream_of(receiver, work), result)
+}
+
+/// A body of exactly what `produce` writes, for documents that are neither
+/// compressed nor encrypted.
+pub fn plain_once<T: Send + 'static>(
+    pool: &Pool,
+    produce: impl FnOnce(&mut ChunkWriter) -> Result<T> + Send + 'static,
+) -> (Body, oneshot::Receiver<T>) {
+    let (sender, receiver) = mpsc::channel(1);
+    let (done, result) = oneshot::channel();
+    let mut writer = ChunkWriter::new(pool.clone(), sender);
+    let work = move || {
+        let value = produce(&mut writer)?;
+        writer.flush()?;
+        drop(done.send(value));
+        Ok(())
+    };
+    (Body::stream(None, stream_of(receiver, work)), result)
+}
+
+fn stream_of(
+    receiver: mpsc::Receiver<Result<Bytes>>,
+    work: impl FnOnce() -> Result<()> + Send + 'static,
+) -> ByteStream {
+    // The last item tells the store whether the end of the stream is the end of
+    // the object: a body that just stops would be taken for a whole one.
+    match spawn("encode", work) {
+        Ok(finished) => {
+            chunks(receiver).chain(stream::once(finished).filter_map(|end| async { end.err().map(Err) })).boxed()
+        }
+        Err(error) => stream::iter([Err(error)]).boxed(),
     }
+}
+
+fn chunks(receiver: mpsc::Receiver<Result<Bytes>>) -> ByteStream {
+    stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
+        .boxed()
 }
 
 /// Reads `object` through `pipeline` with `consume`, on a thread of its own. The
@@ -94,16 +139,25 @@ pub async fn download<T: Send + 'static>(
     pipeline: Pipeline,
     consume: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let (sender, receiver) = mpsc::channel(2);
-    let consumed = spawn("decode", move || {
-        let mut reader = pipeline.decoder(ChunkReader::new(receiver))?;
+    read(object, move |from: &mut ChunkReader| {
+        let mut reader = pipeline.decoder(from)?;
         let value = consume(&mut reader)?;
         // The decoder must reach its own end: checksums are there.
         match io::copy(&mut reader, &mut io::sink())? {
             0 => Ok(value),
             more => Err(Error::new(Kind::Corrupt, format!("{more} bytes follow the end of the data"))),
         }
-    })?;
+    })
+    .await
+}
+
+/// Reads the bytes of `object` as they are with `consume`, on a thread of its own.
+pub async fn read<T: Send + 'static>(
+    object: Object,
+    consume: impl FnOnce(&mut ChunkReader) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = mpsc::channel(2);
+    let consumed = spawn("decode", move || consume(&mut ChunkReader::new(receiver)))?;
     let mut body = object.body;
     let feed = async move {
         while let Some(chunk) = body.next().await {
@@ -115,21 +169,6 @@ pub async fn download<T: Send + 'static>(
     };
     let (value, ()) = futures_util::join!(consumed, feed);
     value
-}
-
-/// A channel whose far end is a body.
-pub fn channel() -> (mpsc::Sender<Result<Bytes>>, ByteStream) {
-    let (sender, receiver) = mpsc::channel::<Result<Bytes>>(1);
-    let body: BoxStream<'static, _> =
-        stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
-            .boxed();
-    (sender, body)
-}
-
-const HUNG_UP: &str = "the upload ended before its body did";
-
-fn is_hung_up(error: &Error) -> bool {
-    error.message() == HUNG_UP
 }
 
 /// Collects what is written into chunks and sends each as soon as it is full.
@@ -151,7 +190,7 @@ impl ChunkWriter {
             Some(chunk) if !chunk.is_empty() => self
                 .sender
                 .blocking_send(Ok(chunk.freeze()))
-                .map_err(|_| Error::new(Kind::Internal, HUNG_UP).into()),
+                .map_err(|_| Error::new(Kind::Internal, "the upload ended before its body did").into()),
             _ => Ok(()),
         }
     }
