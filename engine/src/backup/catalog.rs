@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spill::{Items, Spill};
 use crate::error::{Error, Result};
-use crate::layout::files::{CorruptBlocks, FileRecord, FilesWriter};
+use crate::layout::{CorruptBlocks, FileRecord, FilesWriter};
 
 /// One line of `Files`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,7 +98,7 @@ impl Finished {
         to: W,
         databases: impl FnOnce(&mut FilesWriter<W>) -> Result<()>,
     ) -> Result<()> {
-        let mut document = FilesWriter::new(to)?;
+        let mut document = FilesWriter::begin(to)?;
         while let Some(line) = self.files.next()? {
             document.file(&line.name, &record(&line)?)?;
         }
@@ -122,7 +122,7 @@ fn record(line: &FileLine) -> Result<FileRecord> {
         corrupt: line
             .corrupt
             .as_ref()
-            .map(|(count, blocks)| CorruptBlocks { count: *count as i64, some: blocks.clone() }),
+            .map(|(count, blocks)| CorruptBlocks { count: *count, some: blocks.clone() }),
         updates: line.updates,
     })
 }

@@ -1,13 +1,14 @@
 //! Composers: in which order entries are packed, and where a part must end.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::spill::{Items, Merged, Sorter, Spill};
 use super::walk::{Entry, Walk, What};
 use crate::error::Result;
-use std::path::PathBuf;
+use crate::memory::Reservation;
 
 /// One step of a composed backup.
 #[derive(Debug)]
@@ -64,12 +65,20 @@ impl Source {
 
 /// How often relations were changed: by database and file node.
 #[derive(Debug, Default)]
-pub(super) struct Updates(HashMap<(u32, u32), u64>);
+pub(super) struct Updates {
+    counts: HashMap<(u32, u32), u64>,
+    held: Vec<Reservation>,
+}
 
 impl Updates {
     /// Adds the count of a relation. Shared relations have database 0.
     pub(super) fn add(&mut self, database: u32, filenode: u32, count: u64) {
-        *self.0.entry((database, filenode)).or_default() += count;
+        *self.counts.entry((database, filenode)).or_default() += count;
+    }
+
+    /// Keeps the memory that the counts take out of the budget.
+    pub(super) fn hold(&mut self, memory: Reservation) {
+        self.held.push(memory);
     }
 
     /// The count of the relation that the file belongs to; 0 if there is none.
@@ -80,7 +89,7 @@ impl Updates {
         let folder = parts.next().unwrap_or_default();
         let database = if folder == "global" { Some(0) } else { folder.parse().ok() };
         match (database, node) {
-            (Some(database), Some(node)) => self.0.get(&(database, node)).copied().unwrap_or(0),
+            (Some(database), Some(node)) => self.counts.get(&(database, node)).copied().unwrap_or(0),
             _ => 0,
         }
     }

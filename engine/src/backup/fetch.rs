@@ -40,15 +40,15 @@ pub struct FetchOptions {
 pub async fn fetch(context: &Context, options: FetchOptions) -> Result<String> {
     let name = list::find(context, &options.backup).await?;
     let sentinel = list::sentinel(context, &name).await?;
-    if let Some(parent) = &sentinel.delta_from {
-        return Err(Error::new(Kind::Unsupported, format!("{name} is a delta of {parent}, which this version does not restore"))
+    if let Some(delta) = &sentinel.delta {
+        return Err(Error::new(Kind::Unsupported, format!("{name} is a delta of {}, which this version does not restore", delta.from))
             .with_hint("Restore a full backup, or this one with WAL-G."));
     }
     log::info!("Selecting backup {name}");
     let parts = parts(context, &name).await?;
     let spec = tablespaces(&sentinel, &options)?;
     let target = Arc::new(prepare(&sentinel, &options, spec)?);
-    context.progress.add_total(sentinel.uncompressed_size.max(0) as u64);
+    context.progress.add_total(sentinel.uncompressed_size);
     verify::parts(context, &name, &sentinel, &parts).await?;
     unpack_all(context, &parts.data, &target).await?;
     unpack_all(context, &parts.labels, &target).await?;
@@ -183,7 +183,7 @@ fn empty_directory(path: &Path) -> Result<()> {
 /// Fails early if the data cannot fit. With tablespaces on other file systems
 /// the backup does not say what goes where, so nothing is checked then.
 fn check_space(sentinel: &Sentinel, roots: &[PathBuf]) -> Result<()> {
-    let needed = sentinel.uncompressed_size.max(0) as u64;
+    let needed = sentinel.uncompressed_size;
     let [only] = roots else { return Ok(()) };
     let Ok(system) = rustix::fs::statvfs(only) else { return Ok(()) };
     let free = system.f_bavail.saturating_mul(system.f_frsize);

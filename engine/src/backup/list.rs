@@ -115,7 +115,7 @@ pub async fn find(context: &Context, selector: &Selector) -> Result<String> {
 }
 
 async fn by_user_data(context: &Context, wanted: &str) -> Result<String> {
-    let wanted = gojson::reencode(wanted).map_err(|error| error.context("the user data is not a JSON document"))?;
+    let wanted = gojson::Value::parse(wanted.as_bytes()).map_err(|error| error.context("the user data is not a JSON document"))?;
     let mut matching = Vec::new();
     for (info, metadata) in details(context).await? {
         let user_data = match metadata {

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +28,8 @@ const READ: usize = 256 << 10;
 pub(super) struct Verify {
     /// Bytes of a page.
     pub block_size: u32,
+    /// Pages of one file of a relation.
+    pub segment_blocks: u32,
     /// Where the backup began: a page changed since is replayed from WAL.
     pub start_lsn: crate::layout::Lsn,
     /// Keep every corrupt block number.
@@ -121,19 +124,18 @@ impl Job {
     fn header(&self, entry: &Entry) -> Header {
         let (seconds, nanoseconds) = entry.mtime;
         Header {
-            name: entry.name.clone(),
+            name: entry.name.clone().into_bytes(),
             size: entry.size,
             mode: entry.mode,
-            uid: u64::from(entry.uid),
-            gid: u64::from(entry.gid),
+            uid: entry.uid,
+            gid: entry.gid,
             uname: self.owners.user(entry.uid).to_owned(),
             gname: self.owners.group(entry.gid).to_owned(),
-            // Rounded half up, as Go does.
-            mtime: seconds + i64::from(nanoseconds >= 500_000_000),
+            mtime: Header::round_mtime(seconds, nanoseconds),
             kind: match &entry.what {
                 What::File => tar::Kind::File,
                 What::Directory => tar::Kind::Directory,
-                What::Link(target) => tar::Kind::Symlink { target: target.to_string_lossy().into_owned() },
+                What::Link(target) => tar::Kind::Symlink { target: target.as_os_str().as_bytes().to_vec() },
             },
         }
     }
@@ -162,7 +164,7 @@ impl Part<'_> {
                 Err(error) => return Err(cannot_read(&path, error)),
             };
             self.tar.append(&self.job.header(entry))?;
-            let verifier = self.job.verifier(entry);
+            let verifier = self.job.verifier(entry, &file)?;
             corrupt = self.copy(&path, &mut file, entry.size, verifier)?;
         } else {
             self.tar.append(&self.job.header(entry))?;
@@ -208,30 +210,38 @@ impl Part<'_> {
         }
         if left > 0 {
             log::debug!("{} shrank by {left} bytes while it was read", path.display());
-            self.buffer.fill(0);
-            while left > 0 {
-                let want = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                self.tar.write_all(&self.buffer[..want])?;
-                left -= want as u64;
-            }
+            self.tar.fill()?;
         }
         let Some(verifier) = verifier else { return Ok(None) };
-        let found = verifier.finish(file);
-        if let Some((count, _)) = &found {
-            log::warn!("{}: {count} pages with a wrong checksum", path.display());
-            self.job.corrupt.fetch_add(*count, Ordering::Relaxed);
+        let found = verifier.finish();
+        if found.count == 0 {
+            return Ok(None);
         }
-        Ok(found)
+        log::warn!("{}: {} pages with a wrong checksum", path.display(), found.count);
+        self.job.corrupt.fetch_add(found.count, Ordering::Relaxed);
+        Ok(Some((found.count, found.blocks)))
     }
 }
 
 impl Job {
     /// A verifier for the pages of `entry`, if they are to be checked.
-    fn verifier(&self, entry: &Entry) -> Option<Verifier> {
-        let verify = self.verify?;
-        let path = entry.name.trim_start_matches('/');
-        page::is_paged_file(path, entry.size, verify.block_size)
-            .then(|| Verifier::new(path, verify.block_size, verify.start_lsn, verify.all))
+    fn verifier(&self, entry: &Entry, file: &File) -> Result<Option<Verifier>> {
+        let Some(verify) = self.verify else { return Ok(None) };
+        let (Some(segment), true) = (
+            page::fork_segment(&entry.name),
+            page::is_checksummed_file(&entry.name, entry.size, verify.block_size),
+        ) else {
+            return Ok(None);
+        };
+        let again = file.try_clone().map_err(|error| cannot_read(&self.path(entry), error))?;
+        Ok(Some(Verifier::new(page::Options {
+            segment,
+            block_size: verify.block_size,
+            segment_blocks: verify.segment_blocks,
+            start: Some(verify.start_lsn),
+            again: Some(again),
+            all: verify.all,
+        })))
     }
 }
 

@@ -6,11 +6,13 @@
 //! with PostgreSQL ends and with it the server's backup mode.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 
 use super::catalog::{Catalog, Finished};
@@ -25,15 +27,16 @@ use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::layout::names::{self, BASE_BACKUPS};
 use crate::layout::tar::{self, Header, TarWriter};
-use crate::layout::{Metadata, Sentinel, TablespaceSpec, gojson};
+use crate::layout::gojson::Value;
+use crate::layout::{Metadata, Sentinel, Tablespace, TablespaceSpec, gotime};
 use crate::memory::Pool;
-use crate::postgres::{self, BackupStart, BackupStop, Client, ServerInfo};
+use crate::postgres::{self, ArchiveMode, BackupStart, BackupStop, Client, ServerInfo};
 use crate::storage::{Key, Put, StorageExt};
 
-/// What WAL-G writes as the format of its dates.
-const DATE_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
 /// The label of the backup in PostgreSQL's own records.
 const LABEL: &str = "walport";
+/// Pages of one file of a relation: 1 GiB of the usual 8 KiB, as every release build has.
+const SEGMENT_BLOCKS: u32 = 131_072;
 
 /// What a backup should be like.
 #[derive(Debug, Clone, Default)]
@@ -72,10 +75,10 @@ pub async fn push(context: &Context, options: PushOptions) -> Result<String> {
         return Err(Error::new(Kind::Invalid, "--without-files-metadata cannot be combined with a composer")
             .with_hint("Drop one of the two."));
     }
-    let user_data = options.user_data.as_deref().map(gojson::reencode).transpose().map_err(|error| {
+    let user_data = options.user_data.as_deref().map(|text| Value::parse(text.as_bytes())).transpose().map_err(|error| {
         error.context("the user data is not a JSON document")
     })?;
-    let mut client = postgres::connect(&context.settings).await?;
+    let client = postgres::connect(&context.settings).await?;
     let server = client.server().await?;
     let directory = check_directory(&options.directory, &server)?;
     warn_if_not_archiving(&server);
@@ -83,34 +86,23 @@ pub async fn push(context: &Context, options: PushOptions) -> Result<String> {
         Composer::Rating => updates(context, &client).await?,
         _ => Updates::default(),
     };
-    let start_time = round_up(Utc::now());
+    let start_time = gotime::ceil_to_micros(Utc::now());
     let start = client.start_backup(LABEL, true).await?;
     let name = format!("base_{}", start.segment_name);
     log::info!("Backup {name} starts at LSN {} of timeline {}", start.lsn, start.timeline);
     let mut run = Run::new(context, &options, &server, &start, name, directory, updates).await?;
-    let packed = run.pack();
-    let alive = client.alive();
     // The backup is worthless once the session is gone, so there is no point in
     // going on with it.
     tokio::select! {
-        packed = packed => packed?,
-        lost = alive => return Err(lost),
+        packed = run.pack() => packed?,
+        lost = client.lost() => return Err(lost),
     }
     let stop = client.stop_backup().await?;
-    run.check_timeline(&client).await?;
     run.labels(&stop).await?;
     let sentinel = run.sentinel(start_time, &stop, user_data, options.permanent)?;
     run.publish(&client, &sentinel).await?;
     log::info!("Wrote backup with name {} to storage {}", run.name, context.store_name);
     Ok(run.name)
-}
-
-fn round_up(time: DateTime<Utc>) -> DateTime<Utc> {
-    let micro = TimeDelta::microseconds(1);
-    match time.duration_trunc(micro) {
-        Ok(cut) if cut < time => cut + micro,
-        _ => time,
-    }
 }
 
 /// The directory given must be the one the server runs on: a backup of another
@@ -131,28 +123,32 @@ fn warn_if_not_archiving(server: &ServerInfo) {
     if server.in_recovery {
         return;
     }
-    if server.archive_mode == "off" {
+    if server.archive_mode == ArchiveMode::Off {
         log::warn!("archive_mode is off: without its WAL this backup cannot be restored to a consistent state");
-    } else if !server.has_archiver {
+    } else if server.archive_command.is_empty() && server.archive_library.is_empty() {
         log::warn!("archive_command is empty: without its WAL this backup cannot be restored to a consistent state");
     }
 }
 
 /// How often each relation was changed, within the memory that is left.
 async fn updates(context: &Context, client: &Client) -> Result<Updates> {
+    /// Relations that are accounted for at a time, and what each holds in bytes.
+    const STEP: u64 = 10_000;
+    const EACH: u64 = 32;
     let mut updates = Updates::default();
-    let mut held = Vec::new();
     let mut count = 0_u64;
-    client
-        .update_counts(&context.settings, |database, filenode, changes| {
-            if count % 10_000 == 0 {
-                held.push(context.budget.reserve(10_000 * 32, "the rating of 10,000 relations")?);
+    for database in client.databases().await? {
+        let Some(client) = client.try_connect_to(&database).await else { continue };
+        let mut rows = pin!(client.updates().await?);
+        while let Some(row) = rows.try_next().await? {
+            if count.is_multiple_of(STEP) {
+                updates.hold(context.budget.reserve(STEP * EACH, "the rating of 10,000 relations")?);
             }
             count += 1;
-            updates.add(database, filenode, changes);
-            Ok(())
-        })
-        .await?;
+            updates.add(row.database, row.relfilenode, row.count);
+        }
+        client.close().await;
+    }
     Ok(updates)
 }
 
@@ -185,7 +181,6 @@ impl<'a> Run<'a> {
         let verify = verification(options, server, start);
         let rate = context.settings.size("WALG_DISK_RATE_LIMIT");
         let catalog = (!options.without_files_metadata).then(|| Catalog::create(folder.clone())).transpose()?;
-        context.progress.add_total(server.cluster_size);
         let progress = context.progress.clone();
         let (root, composer) = (directory.clone(), options.composer);
         let job = transfer::blocking("walk", move || {
@@ -272,19 +267,6 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// A standby that was promoted meanwhile wrote to another timeline.
-    async fn check_timeline(&self, client: &Client) -> Result<()> {
-        let now = client.timeline().await?;
-        if now == self.start.timeline {
-            return Ok(());
-        }
-        Err(Error::new(
-            Kind::Postgres,
-            format!("the timeline changed from {} to {now} during the backup", self.start.timeline),
-        )
-        .with_hint("The standby was promoted while it was backed up; take the backup again."))
-    }
-
     /// Stores `backup_label` and `tablespace_map`.
     async fn labels(&self, stop: &BackupStop) -> Result<()> {
         let files = [("backup_label", stop.backup_label.clone()), ("tablespace_map", stop.tablespace_map.clone())];
@@ -316,7 +298,7 @@ impl<'a> Run<'a> {
         &self,
         start_time: DateTime<Utc>,
         stop: &BackupStop,
-        user_data: Option<gojson::Value>,
+        user_data: Option<Value>,
         permanent: bool,
     ) -> Result<Sentinel> {
         let finish_time = Utc::now();
@@ -327,18 +309,18 @@ impl<'a> Run<'a> {
         };
         Ok(Sentinel {
             lsn: Some(self.start.lsn),
-            pg_version: self.server.version_num as i64,
+            pg_version: self.server.version_num,
             finish_lsn: Some(stop.lsn),
             system_identifier: self.server.system_identifier,
-            uncompressed_size: self.job.payload.load(Ordering::Relaxed),
-            compressed_size: self.sent.load(Ordering::Relaxed) as i64,
-            data_catalog_size: self.source(|source| source.walk().catalog_size()) as i64,
+            uncompressed_size: self.job.payload.load(Ordering::Relaxed).max(0) as u64,
+            compressed_size: self.sent.load(Ordering::Relaxed),
+            data_catalog_size: self.source(|source| source.walk().catalog_size()),
             spec: self.spec()?,
             user_data,
             files_metadata_disabled: self.job.catalog.is_none(),
-            start_time: Some(start_time.fixed_offset()),
-            finish_time: Some(round_up(finish_time).fixed_offset()),
-            date_fmt: DATE_FORMAT.to_owned(),
+            start_time,
+            finish_time: gotime::ceil_to_micros(finish_time),
+            date_fmt: crate::layout::metadata::DATE_FORMAT.to_owned(),
             hostname: hostname(),
             data_dir: text(&self.directory)?,
             is_permanent: permanent,
@@ -353,7 +335,7 @@ impl<'a> Run<'a> {
         }
         let mut spec = TablespaceSpec::new(&self.directory.to_string_lossy());
         for tablespace in found {
-            spec.add(&tablespace.name, &tablespace.target)?;
+            spec.tablespaces.push(Tablespace::new(tablespace.name, &tablespace.target));
         }
         Ok(Some(spec))
     }
@@ -387,7 +369,7 @@ impl<'a> Run<'a> {
             None
         } else {
             let folder = spill::folder(&self.context.settings);
-            Some(super::databases::collect(client, &self.context.settings, &folder).await?)
+            Some(super::databases::collect(client, &folder).await?)
         };
         let pool = self.context.upload_pool()?;
         let (body, done) = transfer::plain_once(&pool, move |to| {
@@ -407,12 +389,12 @@ fn verification(options: &PushOptions, server: &ServerInfo, start: &BackupStart)
         log::warn!("page checksums are not verified: the cluster has none");
         return None;
     }
-    Some(Verify { block_size: server.block_size, start_lsn: start.lsn, all: options.store_all_corrupt })
+    Some(Verify { block_size: server.block_size, segment_blocks: SEGMENT_BLOCKS, start_lsn: start.lsn, all: options.store_all_corrupt })
 }
 
 fn label_header(name: &str, size: u64) -> Header {
     Header {
-        name: name.to_owned(),
+        name: name.as_bytes().to_vec(),
         size,
         mode: 0o600,
         uid: 0,

@@ -54,11 +54,6 @@ impl<T: Serialize + DeserializeOwned> Spill<T> {
         Ok(())
     }
 
-    /// How many items there are.
-    pub(super) fn len(&self) -> u64 {
-        self.length
-    }
-
     /// The items, from the first.
     pub(super) fn read(self) -> Result<Items<T>> {
         let mut file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;

@@ -1,7 +1,9 @@
 //! Unpacking: a tar straight into place.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,7 +32,7 @@ pub(super) struct Target {
     /// Tablespaces are elsewhere than the backup says.
     moved: bool,
     control: AtomicBool,
-    links: Mutex<Vec<(PathBuf, String)>>,
+    links: Mutex<Vec<(PathBuf, PathBuf)>>,
     payload: AtomicU64,
 }
 
@@ -128,25 +130,26 @@ pub(super) fn unpack(from: &mut dyn Read, target: &Target, progress: &Progress) 
     let mut tar = TarReader::new(from);
     let mut buffer = vec![0; WRITE];
     while let Some(header) = tar.next()? {
-        let is_control = header.name.trim_start_matches('/') == CONTROL;
-        let wanted = target.wants(&header.name) && (!is_control || target.control.load(Ordering::Relaxed));
+        let name = header.name_text();
+        let is_control = name.trim_start_matches('/') == CONTROL;
+        let wanted = target.wants(&name) && (!is_control || target.control.load(Ordering::Relaxed));
         if wanted {
             place(&mut tar, &header, target, &mut buffer)?;
         }
         // What is not wanted is read all the same: the end of the tar must be seen.
-        target.payload.fetch_add(header.size, Ordering::Relaxed);
-        progress.add_done(header.size);
+        target.payload.fetch_add(header.payload(), Ordering::Relaxed);
+        progress.add_done(header.payload());
     }
     Ok(())
 }
 
 fn place<R: Read>(tar: &mut TarReader<R>, header: &Header, target: &Target, buffer: &mut [u8]) -> Result<()> {
-    let path = target.path(&header.name)?;
+    let path = target.path(&header.name_text())?;
     match &header.kind {
         tar::Kind::File => write_file(tar, header, &path, buffer),
         tar::Kind::Directory => make_directory(&path, header.mode),
         tar::Kind::Symlink { target: to } => note_link(target, &path, header, to),
-        other => Err(Error::new(Kind::Unsupported, format!("the entry {:?} is of a kind that backups do not have: {other:?}", header.name))),
+        other => Err(Error::new(Kind::Unsupported, format!("the entry {:?} is of a kind that backups do not have: {other:?}", header.name_text()))),
     }
 }
 
@@ -194,17 +197,18 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
 
 /// WAL-G records the base name of a link instead of its target, so a link that
 /// points to its own name is one whose target is lost.
-fn note_link(target: &Target, path: &Path, header: &Header, to: &str) -> Result<()> {
+fn note_link(target: &Target, path: &Path, header: &Header, to: &[u8]) -> Result<()> {
+    let to = OsStr::from_bytes(to);
     let own = path.file_name().is_some_and(|name| name == to);
     if own || to.is_empty() {
-        log::warn!("{} was a symbolic link; the backup does not say where to, so it is left out", header.name);
+        log::warn!("{} was a symbolic link; the backup does not say where to, so it is left out", header.name_text());
         return Ok(());
     }
     let mut links = target.links.lock().unwrap_or_else(PoisonError::into_inner);
     if links.len() == MOST_LINKS {
         return Err(Error::new(Kind::Unsupported, format!("the backup holds more than {MOST_LINKS} symbolic links")));
     }
-    links.push((path.to_owned(), to.to_owned()));
+    links.push((path.to_owned(), PathBuf::from(to)));
     Ok(())
 }
 

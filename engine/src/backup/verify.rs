@@ -1,7 +1,6 @@
 //! Is everything there? A backup lists its parts and its files; a restore is
 //! only complete if each of them was seen.
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -10,8 +9,7 @@ use super::unpack::Target;
 use crate::codec::transfer::{self, ChunkReader};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::layout::Sentinel;
-use crate::layout::files::{FilesReader, Visit};
+use crate::layout::{FileRecord, FilesReader, FilesVisitor, Sentinel};
 use crate::layout::names::{self, BASE_BACKUPS};
 use crate::storage::{Get, Object};
 
@@ -38,17 +36,9 @@ pub(super) async fn parts(context: &Context, name: &str, sentinel: &Sentinel, fo
     let present: HashSet<String> =
         found.data.iter().chain(&found.labels).chain(&found.control).map(|key| key.name().to_owned()).collect();
     let missing = transfer::read(list, move |from: &mut ChunkReader| {
-        let mut missing = Vec::new();
-        FilesReader::new(from).visit(|item| {
-            if let Visit::Part(part) = item
-                && !part.is_empty()
-                && !present.contains(part)
-            {
-                missing.push(part.to_owned());
-            }
-            Ok(())
-        })?;
-        Ok(missing)
+        let mut visitor = MissingParts { present, missing: Vec::new() };
+        FilesReader::new(from).visit(&mut visitor)?;
+        Ok(visitor.missing)
     })
     .await?;
     if missing.is_empty() {
@@ -56,6 +46,41 @@ pub(super) async fn parts(context: &Context, name: &str, sentinel: &Sentinel, fo
     }
     Err(Error::new(Kind::Corrupt, format!("{name} lacks {}", missing.join(", ")))
         .with_hint("The backup is damaged and nothing was restored; restore another one."))
+}
+
+/// Collects listed parts that are not in the store.
+struct MissingParts {
+    present: HashSet<String>,
+    missing: Vec<String>,
+}
+
+impl FilesVisitor for MissingParts {
+    fn part(&mut self, part: &str) -> Result<()> {
+        // Very old servers have a part without a name and without entries.
+        if !part.is_empty() && !self.present.contains(part) {
+            self.missing.push(part.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Counts listed files that are not in their place.
+struct MissingFiles {
+    target: Arc<Target>,
+    missing: u64,
+    first: Option<String>,
+}
+
+impl FilesVisitor for MissingFiles {
+    fn file(&mut self, name: &str, record: &FileRecord) -> Result<()> {
+        let control = name.trim_start_matches('/') == "global/pg_control";
+        let wanted = !record.is_skipped && !control && self.target.wants(name);
+        if wanted && std::fs::symlink_metadata(self.target.path(name)?).is_err() {
+            self.missing += 1;
+            self.first.get_or_insert_with(|| name.to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// Fails if a file that the backup lists was not restored.
@@ -71,20 +96,9 @@ pub(super) async fn files(
     };
     let target = Arc::clone(target);
     let (missing, first) = transfer::read(list, move |from: &mut ChunkReader| {
-        let missing = Cell::new(0_u64);
-        let mut first = None;
-        FilesReader::new(from).visit(|item| {
-            if let Visit::File(file, record) = item {
-                let control = file.trim_start_matches('/') == "global/pg_control";
-                let wanted = !record.is_skipped && !control && target.wants(file);
-                if wanted && std::fs::symlink_metadata(target.path(file)?).is_err() {
-                    missing.set(missing.get() + 1);
-                    first.get_or_insert_with(|| file.to_owned());
-                }
-            }
-            Ok(())
-        })?;
-        Ok((missing.get(), first))
+        let mut visitor = MissingFiles { target, missing: 0, first: None };
+        FilesReader::new(from).visit(&mut visitor)?;
+        Ok((visitor.missing, visitor.first))
     })
     .await?;
     match first {
@@ -97,7 +111,7 @@ pub(super) async fn files(
 /// Without a list, the sum of all sizes has to do.
 fn size(name: &str, sentinel: &Sentinel, target: &Target, control_follows: bool) -> Result<()> {
     const CONTROL_FILE: u64 = 8192;
-    let expected = sentinel.uncompressed_size.max(0) as u64;
+    let expected = sentinel.uncompressed_size;
     let seen = target.payload() + if control_follows { CONTROL_FILE } else { 0 };
     // Sentinels of streamed and very old backups count something else.
     if !sentinel.files_metadata_disabled || expected == 0 || expected == seen {

@@ -69,13 +69,10 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// The name of an object written through this: `name.lz4`, or `name` without
-    /// compression.
-    pub fn object_name(&self, name: &str) -> String {
-        match self.compressor.extension() {
-            "" => name.to_owned(),
-            extension => format!("{name}.{extension}"),
-        }
+    /// The extension of an object written through this, without a dot; empty
+    /// without compression.
+    pub fn extension(&self) -> &'static str {
+        self.compressor.extension()
     }
 
     /// The bytes one encoder and one decoder hold.

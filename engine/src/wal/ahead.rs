@@ -13,7 +13,7 @@ use futures_util::stream;
 
 use super::{marker, push};
 use crate::context::Context;
-use crate::layout::segment::WalFile;
+use crate::layout::WalFile;
 
 /// Archives files that are ready beside `asked` until `done`, at most
 /// `TOTAL_BG_UPLOADED_LIMIT` - 1 of them. What was begun is finished.
@@ -25,7 +25,7 @@ pub(super) async fn push(context: &Context, asked: &Path, name: &str, done: &Ato
         return;
     }
     let Some(folder) = asked.parent() else { return };
-    let ready = ready_files(folder, name, limit);
+    let ready = ready_files(folder, name, limit, super::segment_size(&context.settings));
     stream::iter(ready)
         .take_while(|_| std::future::ready(!done.load(Ordering::Relaxed)))
         .for_each_concurrent(workers, |name| push_ahead(context, folder.join(&name), name, done))
@@ -57,14 +57,14 @@ async fn push_ahead(context: &Context, path: PathBuf, name: String, done: &Atomi
 
 /// The names of whole segments that are ready: those that follow `asked`
 /// without a gap first, then the rest in order.
-fn ready_files(folder: &Path, asked: &str, limit: usize) -> Vec<String> {
+fn ready_files(folder: &Path, asked: &str, limit: usize, size: u64) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder.join("archive_status")) else { return Vec::new() };
     // The smallest names are kept while reading: the directory may be long.
     let mut ready = std::collections::BTreeSet::new();
     for entry in entries.flatten() {
         let file_name = entry.file_name();
         let Some(name) = file_name.to_str().and_then(|name| name.strip_suffix(".ready")) else { continue };
-        if name != asked && matches!(WalFile::parse(name), WalFile::Segment(_)) {
+        if name != asked && matches!(WalFile::classify(name, size), WalFile::Segment(_)) {
             // What follows the asked one comes first.
             ready.insert((name < asked, name.to_owned()));
             if ready.len() > limit {

@@ -6,7 +6,7 @@ use super::push::{open_file, read_full};
 use crate::codec::transfer;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::layout::segment::WalFile;
+use crate::layout::WalFile;
 use crate::postgres::control::ControlFile;
 use crate::postgres::wal_page;
 
@@ -17,15 +17,18 @@ pub(super) async fn before_push(context: &Context, path: &Path, name: &str) -> R
     if !context.settings.flag("WALPORT_CHECK_WAL") {
         return Ok(());
     }
-    let WalFile::Segment(_) = WalFile::parse(name) else {
+    let size = super::segment_size(&context.settings);
+    let WalFile::Segment(segment) = WalFile::classify(name, size) else {
         return Ok(());
     };
-    let (path, name) = (path.to_owned(), name.to_owned());
+    let path = path.to_owned();
     transfer::blocking("check", move || {
-        let mut page = vec![0; 8192];
-        let read = read_full(&mut open_file(&path)?, &mut page)
-            .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
-        wal_page::check_segment(&page[..read], &name, system_identifier(&path))
+        let cannot_read = |error| Error::io(format!("cannot read {}", path.display()), error);
+        let mut file = open_file(&path)?;
+        let length = file.metadata().map_err(cannot_read)?.len();
+        let mut page = vec![0; wal_page::HEADER_LEN];
+        let read = read_full(&mut file, &mut page).map_err(cannot_read)?;
+        wal_page::check_segment(&page[..read], &segment, length, system_identifier(&path))
             .map_err(|error| error.context(format!("{} was not archived", path.display())))
     })
     .await

@@ -16,7 +16,7 @@ use super::prefetch;
 use crate::codec::transfer;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::layout::segment::WalFile;
+use crate::layout::WalFile;
 
 /// What became of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,7 @@ fn copy(from: &mut dyn Read, mut file: NewFile, name: &str, sync: bool) -> Resul
     let mut expected = None;
     loop {
         let read = super::push::read_full(&mut { &mut *from }, &mut buffer)?;
-        if size == 0 && matches!(WalFile::parse(name), WalFile::Segment(_)) {
+        if size == 0 && is_segment(name) {
             expected = segment_size(&buffer[..read]);
         }
         file.file.write_all(&buffer[..read]).map_err(|error| file.error("cannot write", error))?;
@@ -87,6 +87,11 @@ fn copy(from: &mut dyn Read, mut file: NewFile, name: &str, sync: bool) -> Resul
             .with_hint("The archived object is not a whole segment; restore it from another copy of the archive."));
     }
     file.publish(sync)
+}
+
+/// Whether a name is that of a whole segment, of whatever size.
+fn is_segment(name: &str) -> bool {
+    matches!(WalFile::classify(name, 1 << 20), WalFile::Segment(_))
 }
 
 /// The segment size that the long header of a first page records.

@@ -25,9 +25,8 @@ const STALLED_POLLS: u32 = 100;
 /// Fetches the files after `name` into the prefetch folder of `destination`. A
 /// file that is not there ends it.
 pub async fn prefetch(context: &Context, name: &str, destination: &Path) -> Result<()> {
-    let size = context.settings.number("WALG_PG_WAL_SIZE").unwrap_or(16).max(1) as u64 * (1 << 20);
-    let mut segment = Segment::parse(name, size)
-        .ok_or_else(|| Error::new(Kind::Invalid, format!("{name:?} is not the name of a segment")))?;
+    let size = super::segment_size(&context.settings);
+    let mut segment = Segment::parse(name, size)?;
     let folders = Folders::of(context, destination);
     folders.remove_older(&segment, size);
     let wanted = context.settings.number("WALG_DOWNLOAD_CONCURRENCY").unwrap_or(10).max(1) as u64;
@@ -131,7 +130,7 @@ impl Folders {
         for folder in [&self.ready, &self.running] {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let name = entry.file_name();
-                let older = name.to_str().and_then(|name| Segment::parse(name, size)).is_some_and(|found| {
+                let older = name.to_str().and_then(|name| Segment::parse(name, size).ok()).is_some_and(|found| {
                     (found.timeline, found.number) < (current.timeline, current.number)
                 });
                 if older {

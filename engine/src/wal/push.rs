@@ -16,7 +16,7 @@ use crate::codec::transfer;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::layout::names;
-use crate::layout::segment::WalFile;
+use crate::layout::WalFile;
 use crate::memory::Pool;
 use crate::storage::Put;
 
@@ -44,7 +44,7 @@ pub async fn push(context: &Context, path: &Path) -> Result<()> {
 /// Archives one file, without looking at others.
 pub(super) async fn push_one(context: &Context, path: &Path, name: &str, pool: &Pool) -> Result<()> {
     check::before_push(context, path, name).await?;
-    let guarded = matches!(WalFile::parse(name), WalFile::History(_))
+    let guarded = matches!(WalFile::classify(name, super::segment_size(&context.settings)), WalFile::History(_))
         || context.settings.flag("WALG_PREVENT_WAL_OVERWRITE");
     if guarded && let Some(stored) = archive::open(context, name).await? {
         return compare(stored, path, name).await;
