@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 use walport_engine::Result;
-use walport_engine::backup::list::{BackupDetail, BackupInfo};
-use walport_engine::layout::{gotime, lsn::Lsn};
+use walport_engine::backup::list::BackupInfo;
+use walport_engine::layout::{Metadata, gotime};
 
 use super::{Form, json, table};
 
@@ -76,8 +76,8 @@ fn cells(backup: &BackupInfo, form: Form, columns: usize) -> Vec<String> {
             detail.hostname.clone(),
             detail.data_dir.clone(),
             detail.pg_version.to_string(),
-            Lsn(detail.start_lsn).to_string(),
-            Lsn(detail.finish_lsn).to_string(),
+            detail.start_lsn.to_string(),
+            detail.finish_lsn.to_string(),
             detail.is_permanent.to_string(),
         ]);
     }
@@ -99,7 +99,7 @@ fn document(backup: &BackupInfo) -> Value {
     Value::Object(members)
 }
 
-fn add_detail(detail: &BackupDetail, mut add: impl FnMut(&str, Value)) {
+fn add_detail(detail: &Metadata, mut add: impl FnMut(&str, Value)) {
     add("start_time", json!(gotime::rfc3339_nano(&detail.start_time)));
     add("finish_time", json!(gotime::rfc3339_nano(&detail.finish_time)));
     add("date_fmt", json!(detail.date_fmt));
@@ -113,7 +113,7 @@ fn add_detail(detail: &BackupDetail, mut add: impl FnMut(&str, Value)) {
     add("uncompressed_size", json!(detail.uncompressed_size));
     add("compressed_size", json!(detail.compressed_size));
     if let Some(data) = &detail.user_data {
-        add("user_data", data.clone());
+        add("user_data", json!(data));
     }
 }
 

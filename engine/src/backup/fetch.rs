@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::list::{self, Selector};
+use super::list;
+pub use super::list::Selector;
 use super::unpack::{Target, unpack};
 use super::verify;
 use crate::codec::transfer;

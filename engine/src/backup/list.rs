@@ -39,8 +39,26 @@ pub enum Selector {
     UserData(String),
 }
 
-/// The backups, the oldest first by modification time of their sentinels.
-pub async fn list(context: &Context) -> Result<Vec<BackupInfo>> {
+/// The backups, the oldest first by modification time of their sentinels. With
+/// `detail` each has its metadata, and they are ordered by start time, unless
+/// one of them has no metadata.
+pub async fn list(context: &Context, detail: bool) -> Result<Vec<BackupInfo>> {
+    let found = names_and_times(context).await?;
+    if !detail {
+        return Ok(found);
+    }
+    let read = found.into_iter().map(|info| async move {
+        let detail = metadata(context, &info.name).await?;
+        Ok::<_, Error>(BackupInfo { detail, ..info })
+    });
+    let mut detailed: Vec<_> = futures_util::stream::iter(read).buffered(8).try_collect().await?;
+    if detailed.iter().all(|info| info.detail.is_some()) {
+        detailed.sort_by_key(|info| info.detail.as_ref().map(|detail| detail.start_time));
+    }
+    Ok(detailed)
+}
+
+async fn names_and_times(context: &Context) -> Result<Vec<BackupInfo>> {
     let folder = Key::parse(BASE_BACKUPS)?;
     let mut found = Vec::new();
     let mut entries = context.store.list(&folder, List::default());
@@ -51,6 +69,7 @@ pub async fn list(context: &Context) -> Result<Vec<BackupInfo>> {
                 name,
                 modified: meta.modified,
                 storage_name: context.store_name.clone(),
+                detail: None,
             });
         }
     }
@@ -66,21 +85,6 @@ pub async fn metadata(context: &Context, name: &str) -> Result<Option<Metadata>>
         Err(error) if error.kind() == Kind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// The backups with their metadata, as `--detail` shows them: by start time, or
-/// by modification time if one of them has no metadata.
-pub async fn details(context: &Context) -> Result<Vec<(BackupInfo, Option<Metadata>)>> {
-    let found = list(context).await?;
-    let read = found.into_iter().map(|info| async move {
-        let metadata = metadata(context, &info.name).await?;
-        Ok::<_, Error>((info, metadata))
-    });
-    let mut detailed: Vec<_> = futures_util::stream::iter(read).buffered(8).try_collect().await?;
-    if detailed.iter().all(|(_, metadata)| metadata.is_some()) {
-        detailed.sort_by_key(|(_, metadata)| metadata.as_ref().map(|metadata| metadata.start_time));
-    }
-    Ok(detailed)
 }
 
 /// The sentinel of a backup.
@@ -106,7 +110,7 @@ pub async fn find(context: &Context, selector: &Selector) -> Result<String> {
             names::BackupName::parse(name)?;
             Ok(name.clone())
         }
-        Selector::Latest => list(context).await?.pop().map(|newest| newest.name).ok_or_else(|| {
+        Selector::Latest => names_and_times(context).await?.pop().map(|newest| newest.name).ok_or_else(|| {
             Error::new(Kind::NotFound, "there are no backups")
                 .with_hint("Take one with `walport backup-push`, and check the prefix of the storage.")
         }),
@@ -117,9 +121,9 @@ pub async fn find(context: &Context, selector: &Selector) -> Result<String> {
 async fn by_user_data(context: &Context, wanted: &str) -> Result<String> {
     let wanted = gojson::Value::parse(wanted.as_bytes()).map_err(|error| error.context("the user data is not a JSON document"))?;
     let mut matching = Vec::new();
-    for (info, metadata) in details(context).await? {
-        let user_data = match metadata {
-            Some(metadata) => metadata.user_data,
+    for info in list(context, true).await? {
+        let user_data = match info.detail {
+            Some(detail) => detail.user_data,
             None => sentinel(context, &info.name).await?.user_data,
         };
         if user_data.as_ref() == Some(&wanted) {

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
-use walport_engine::layout::gotime;
+use walport_engine::layout::{Lsn, gojson, gotime};
 
 use super::*;
 
@@ -30,20 +30,20 @@ fn backups(tree: &str, detail: bool) -> Vec<BackupInfo> {
         modified: time(&row["time"]),
         wal_file_name: text(&row["wal_file_name"]),
         storage_name: text(&row["storage_name"]),
-        detail: detail.then(|| BackupDetail {
+        detail: detail.then(|| Metadata {
             start_time: time(&row["start_time"]),
             finish_time: time(&row["finish_time"]),
             date_fmt: text(&row["date_fmt"]),
             hostname: text(&row["hostname"]),
             data_dir: text(&row["data_dir"]),
-            pg_version: row["pg_version"].as_i64().unwrap(),
-            start_lsn: row["start_lsn"].as_u64().unwrap(),
-            finish_lsn: row["finish_lsn"].as_u64().unwrap(),
+            pg_version: row["pg_version"].as_u64().unwrap() as u32,
+            start_lsn: Lsn(row["start_lsn"].as_u64().unwrap()),
+            finish_lsn: Lsn(row["finish_lsn"].as_u64().unwrap()),
             is_permanent: row["is_permanent"].as_bool().unwrap(),
             system_identifier: row["system_identifier"].as_u64(),
-            uncompressed_size: row["uncompressed_size"].as_i64().unwrap(),
-            compressed_size: row["compressed_size"].as_i64().unwrap(),
-            user_data: row.get("user_data").cloned(),
+            uncompressed_size: row["uncompressed_size"].as_u64().unwrap(),
+            compressed_size: row["compressed_size"].as_u64().unwrap(),
+            user_data: row.get("user_data").map(|data| gojson::Value::parse(data.to_string().as_bytes()).unwrap()),
         }),
     };
     list.as_array().unwrap().iter().map(backup).collect()
