@@ -3,7 +3,6 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Local, SecondsFormat};
@@ -19,7 +18,7 @@ struct Logger(Mutex<State>);
 struct State {
     json: bool,
     prefix: &'static str,
-    file: Option<(PathBuf, File)>,
+    file: Option<File>,
     /// A progress line stands on the terminal and has no end yet.
     status: bool,
 }
@@ -31,7 +30,7 @@ impl State {
 
     fn write(&mut self, line: &str) {
         // There is nowhere to tell that a log line could not be written.
-        if let Some((_, file)) = &mut self.file {
+        if let Some(file) = &mut self.file {
             drop(file.write_all(line.as_bytes()));
             return;
         }
@@ -59,7 +58,7 @@ pub fn start() {
 pub fn configure(settings: &Settings, prefix: &'static str) -> Result<()> {
     let file = match settings.text("WALG_LOG_DESTINATION") {
         None | Some("stderr") => None,
-        Some(path) => Some((path.into(), open(path)?)),
+        Some(path) => Some(open(path)?),
     };
     *state() = State { json: json(settings), prefix, file, status: false };
     log::set_max_level(level(settings.text("WALG_LOG_LEVEL").unwrap_or_default()));

@@ -13,10 +13,12 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// README.md and docs/*.md, by name.
+/// The documents of the root and of docs/, by name.
 fn documents() -> BTreeMap<String, String> {
-    let mut paths = vec![root().join("README.md")];
-    paths.extend(std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    let mut paths = Vec::new();
+    for folder in [root(), root().join("docs")] {
+        paths.extend(std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
+    }
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     let read = |path: PathBuf| {
         let name = path.strip_prefix(root()).unwrap().display().to_string();
