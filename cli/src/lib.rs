@@ -29,10 +29,7 @@ use clap::error::ErrorKind;
 use walport_engine::storage::Registry;
 use walport_engine::{Error, Kind};
 
-/// The stores of this build.
-pub fn registry() -> Registry {
-    Registry::new()
-}
+pub use walport_backends::registry;
 
 /// Runs the program on its command line, with these stores. To be called first
 /// in `main`: it tunes the allocator.
