@@ -77,21 +77,41 @@ impl Formatter for Go {
     }
 }
 
-/// The shortest digits that give `value` back; with an exponent below 1e-6 and
-/// from 1e21 on, without leading zeros in it. `value` must be finite.
+/// The shortest digits that give `value` back, as Go chooses them; with an
+/// exponent below 1e-6 and from 1e21 on. `value` must be finite.
 pub fn format_float(value: f64) -> String {
     let size = value.abs();
+    let text = shortest(value);
+    let Some((mantissa, exponent)) = text.split_once('e') else { return text };
     if size != 0.0 && !(1e-6..1e21).contains(&size) {
-        let text = format!("{value:e}");
-        match text.split_once('e') {
-            Some((digits, exponent)) if !exponent.starts_with('-') => {
-                format!("{digits}e+{exponent}")
-            }
-            _ => text,
-        }
-    } else {
-        value.to_string()
+        let sign = if exponent.starts_with('-') { "" } else { "+" };
+        return format!("{mantissa}e{sign}{exponent}");
     }
+    let (sign, mantissa) = match mantissa.strip_prefix('-') {
+        Some(mantissa) => ("-", mantissa),
+        None => ("", mantissa),
+    };
+    let digits = mantissa.replace('.', "");
+    // How many digits stand before the point: more than there are, or none.
+    let before = exponent.parse::<i32>().unwrap_or_default() + 1;
+    match usize::try_from(before) {
+        Ok(0) | Err(_) => {
+            format!("{sign}0.{}{digits}", "0".repeat(before.unsigned_abs() as usize))
+        }
+        Ok(before) if before >= digits.len() => {
+            format!("{sign}{digits}{}", "0".repeat(before - digits.len()))
+        }
+        Ok(before) => format!("{sign}{}.{}", &digits[..before], &digits[before..]),
+    }
+}
+
+/// One digit, a fraction and an exponent, as short as it can be. Of two equally
+/// near ones Go takes that with the even last digit, Rust the greater.
+fn shortest(value: f64) -> String {
+    let text = format!("{value:e}");
+    let digits = text.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    let even = format!("{value:.*e}", digits.saturating_sub(1));
+    if even.parse() == Ok(value) { even } else { text }
 }
 
 /// Bytes as text, each byte that is no UTF-8 replaced by U+FFFD, as Go does.
@@ -143,6 +163,7 @@ mod tests {
             (1.0, "1"),
             (-1.5, "-1.5"),
             (0.1, "0.1"),
+            (-753_996_260_176_567.25, "-753996260176567.2"),
             (1e20, "100000000000000000000"),
             (1e21, "1e+21"),
             (1.5e300, "1.5e+300"),
