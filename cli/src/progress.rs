@@ -21,6 +21,7 @@ pub async fn shown<T>(
     if never || !std::io::stderr().is_terminal() {
         return work.await;
     }
+    progress.watch();
     let result = tokio::select! {
         result = work => result,
         never = show(progress) => match never {},

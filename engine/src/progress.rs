@@ -1,7 +1,7 @@
 //! How far a running backup or restore has come, for whoever wants to show it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes done of bytes expected. Cloning shares the counters.
 #[derive(Debug, Clone, Default)]
@@ -11,12 +11,23 @@ pub struct Progress(Arc<Counters>);
 struct Counters {
     total: AtomicU64,
     done: AtomicU64,
+    watched: AtomicBool,
 }
 
 impl Progress {
     /// Nothing done of nothing.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Somebody looks, so that work to find out the total is worth it.
+    pub fn watch(&self) {
+        self.0.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody looks.
+    pub fn is_watched(&self) -> bool {
+        self.0.watched.load(Ordering::Relaxed)
     }
 
     /// More bytes are expected.

@@ -30,6 +30,7 @@ use crate::layout::tar::{self, Header, TarWriter};
 use crate::layout::gojson::Value;
 use crate::layout::{Metadata, Sentinel, Tablespace, TablespaceSpec, gotime};
 use crate::memory::Pool;
+use crate::progress::Progress;
 use crate::postgres::{self, ArchiveMode, BackupStart, BackupStop, Client, ServerInfo};
 use crate::storage::{Key, Put, StorageExt};
 
@@ -182,6 +183,9 @@ impl<'a> Run<'a> {
         let rate = context.settings.size("WALG_DISK_RATE_LIMIT");
         let catalog = (!options.without_files_metadata).then(|| Catalog::create(folder.clone())).transpose()?;
         let progress = context.progress.clone();
+        if progress.is_watched() {
+            measure(directory.clone(), progress.clone())?;
+        }
         let (root, composer) = (directory.clone(), options.composer);
         let job = transfer::blocking("walk", move || {
             let walk = Walk::new(&root);
@@ -379,6 +383,21 @@ impl<'a> Run<'a> {
         self.context.store.put(&key, body, self.context.put(&pool)).await?;
         done.await.map_err(|_| Error::new(Kind::Internal, "the file list was not written whole").with_key(&key))
     }
+}
+
+/// Finds out, beside the backup, how many bytes there will be to read.
+fn measure(root: PathBuf, progress: Progress) -> Result<()> {
+    let measured = transfer::spawn("measure", move || {
+        let mut walk = Walk::new(&root);
+        while let Some(entry) = walk.next()? {
+            progress.add_total(entry.size);
+        }
+        Ok(())
+    })?;
+    // Only the progress line needs the result, and what fails here fails the
+    // backup itself, too.
+    drop(measured);
+    Ok(())
 }
 
 fn verification(options: &PushOptions, server: &ServerInfo, start: &BackupStart) -> Option<Verify> {
