@@ -14,6 +14,8 @@ pub mod postgres;
 pub mod progress;
 pub mod settings;
 pub mod storage;
+#[cfg(test)]
+mod testing;
 pub mod wal;
 
 pub use context::Context;

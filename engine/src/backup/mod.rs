@@ -10,6 +10,8 @@ mod pace;
 mod pack;
 pub mod push;
 mod spill;
+#[cfg(test)]
+mod tests;
 mod unpack;
 mod verify;
 mod walk;

@@ -8,6 +8,8 @@ mod marker;
 mod metadata;
 pub mod prefetch;
 pub mod push;
+#[cfg(test)]
+mod tests;
 
 use crate::settings::Settings;
 
