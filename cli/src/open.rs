@@ -78,8 +78,7 @@ pub fn codecs(settings: &Settings, plan: &Plan) -> Result<Codecs> {
         )
         .with_hint(format!("Unset it ({source}) only if backups may be stored in clear.")));
     }
-    let _ = plan;
-    Err(Error::new(Kind::Unsupported, "no codec yet"))
+    walport_codecs::from_settings(settings, plan.encoder, plan.threads)
 }
 
 /// Everything for one command.

@@ -48,7 +48,9 @@ pub struct Program {
 pub fn table(registry: &Registry) -> Table {
     let rows = registry.settings();
     Table::new(
-        rows.chain(walport_engine::postgres::SETTINGS).chain(walport_engine::settings::SETTINGS),
+        rows.chain(walport_codecs::SETTINGS)
+            .chain(walport_engine::postgres::SETTINGS)
+            .chain(walport_engine::settings::SETTINGS),
     )
 }
 

@@ -58,20 +58,20 @@ fn run(arguments: &[String]) -> Outcome<()> {
     let size = fs::metadata(file)?.len();
     let (rss, virtual_size) = (status("VmRSS:")?, status("VmSize:")?);
     let mut out = 0;
-    let encode = best(|| {
+    let packing = best(|| {
         out = encode(file, method, &options, Count::default())?.0;
         Ok(())
     })?;
     let (rss, virtual_size) = (status("VmHWM:")? - rss, status("VmPeak:")? - virtual_size);
     let packed = std::env::temp_dir().join(format!("walport-speed-{}", std::process::id()));
     encode(file, method, &options, Count(0, Some(File::create(&packed)?)))?;
-    let decode = best(|| decode(&packed, method))?;
+    let unpacking = best(|| decode(&packed, method))?;
     fs::remove_file(&packed)?;
     let rate = |time: Duration| size as f64 / 1e6 / time.as_secs_f64();
     println!(
         "{method:7} {level:8} {:11.0}  {:11.0} {out:11} {rss:8} {virtual_size:12}",
-        rate(encode),
-        rate(decode)
+        rate(packing),
+        rate(unpacking)
     );
     Ok(())
 }
