@@ -61,7 +61,8 @@ fn code(text: &str) -> Vec<String> {
 
 #[test]
 fn the_page_of_settings_is_fresh() {
-    let stored = std::fs::read_to_string(root().join("docs/settings.md")).expect("docs/settings.md");
+    let stored =
+        std::fs::read_to_string(root().join("docs/settings.md")).expect("docs/settings.md");
     assert!(
         stored == settings_page(),
         "docs/settings.md is stale: run `cargo run -q -p walport -- docs settings > docs/settings.md`"
@@ -81,7 +82,12 @@ fn documents_name_settings_that_exist() {
             // `WALG_` and `WALG_X` stand for any name.
             let pattern = word.ends_with('_') || word.ends_with("_X");
             let is_ours = ours.iter().any(|prefix| word.starts_with(prefix));
-            if is_ours && is_capital(word) && !pattern && !of_the_tests(word) && !known.contains(word) {
+            if is_ours
+                && is_capital(word)
+                && !pattern
+                && !of_the_tests(word)
+                && !known.contains(word)
+            {
                 wrong.push(format!("{document}: {word}"));
             }
         }
@@ -93,16 +99,27 @@ fn documents_name_settings_that_exist() {
 fn documents_name_commands_and_flags_that_exist() {
     let scratch = Scratch::new();
     let tool = Tool::walport(&scratch);
-    let settings: BTreeSet<_> =
-        setting_names().iter().map(|name| format!("--{}", name.to_lowercase().replace('_', "-"))).collect();
+    let settings: BTreeSet<_> = setting_names()
+        .iter()
+        .map(|name| format!("--{}", name.to_lowercase().replace('_', "-")))
+        .collect();
     let mut help: BTreeMap<String, Option<String>> = BTreeMap::new();
     let mut wrong = Vec::new();
     let mut seen = 0;
     for (document, text) in documents() {
         for line in code(&text) {
-            let words: Vec<_> = line.split(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '(' | ')' | ',')).collect();
-            let Some(at) = words.iter().position(|word| *word == "walport" || word.ends_with("/walport")) else { continue };
-            let Some(command) = words[at + 1..].iter().find(|word| word.starts_with(|c: char| c.is_ascii_lowercase())) else {
+            let words: Vec<_> = line
+                .split(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '(' | ')' | ','))
+                .collect();
+            let Some(at) =
+                words.iter().position(|word| *word == "walport" || word.ends_with("/walport"))
+            else {
+                continue;
+            };
+            let Some(command) = words[at + 1..]
+                .iter()
+                .find(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
+            else {
                 continue;
             };
             seen += 1;
@@ -116,7 +133,8 @@ fn documents_name_commands_and_flags_that_exist() {
             };
             for flag in words[at..].iter().filter(|word| word.len() > 2 && word.starts_with("--")) {
                 let flag = flag.split('=').next().unwrap();
-                let known = page.split(|c: char| c.is_whitespace() || c == ',').any(|word| word == flag);
+                let known =
+                    page.split(|c: char| c.is_whitespace() || c == ',').any(|word| word == flag);
                 if !known && !settings.contains(flag) {
                     wrong.push(format!("{document}: walport {command} {flag}"));
                 }

@@ -207,7 +207,9 @@ fn prefixes_are_found_as_in_wal_g() {
     let root = archive.path().to_str().unwrap().to_owned();
     let file = scratch.file("pg_wal/00000002.history", "1\t0/3000000\tno recovery target\n");
     let plain = Tool::walport(&scratch);
-    ["archive/1", "archive/2", "archive/3"].map(|folder| scratch.folder(folder));
+    for folder in ["archive/1", "archive/2", "archive/3"] {
+        scratch.folder(folder);
+    }
 
     let tools = [
         plain.clone().with("WALG_FILE_PREFIX", format!("file://localhost{root}/1")),

@@ -12,6 +12,7 @@ pub mod archive;
 pub mod cluster;
 pub mod damage;
 pub mod disk;
+pub mod measure;
 pub mod pages;
 pub mod postgres;
 pub mod scratch;
