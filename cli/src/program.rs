@@ -177,11 +177,14 @@ impl Program {
         runtime.shutdown_timeout(CLEAN_UP);
         result.map_err(|ended| match ended {
             Ended::Failed(error) => error,
-            Ended::Signal((number, name)) => {
-                self.signal = Some(number);
-                Error::new(Kind::Interrupted, format!("stopped by {name} before the work was done"))
-            }
+            Ended::Signal(signal) => self.stopped_by(signal),
         })
+    }
+
+    /// Notes the signal for the exit status, and gives the error for it.
+    pub fn stopped_by(&mut self, (number, name): (i32, &'static str)) -> Error {
+        self.signal = Some(number);
+        Error::new(Kind::Interrupted, format!("stopped by {name} before the work was done"))
     }
 }
 
@@ -190,7 +193,8 @@ enum Ended {
     Signal((i32, &'static str)),
 }
 
-fn runtime() -> Result<Runtime> {
+/// The runtime of a command: one thread for the network, few for disks.
+pub fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -201,7 +205,7 @@ fn runtime() -> Result<Runtime> {
 
 /// Waits for a signal that asks to stop. One that the process was started to
 /// ignore stays ignored.
-async fn signalled() -> (i32, &'static str) {
+pub async fn signalled() -> (i32, &'static str) {
     let one = async |kind: SignalKind, name| {
         let number = kind.as_raw_value();
         match signal(kind) {

@@ -45,7 +45,8 @@ pub fn check(subject: Subject) -> Result<(), Unfit> {
 /// The same with options; gives the report back.
 pub fn check_with(subject: Subject, mut options: Options) -> Result<Report, Unfit> {
     if options.seed.is_none() {
-        options.seed = std::env::var("WALPORT_CONFORMANCE_SEED").ok().and_then(|text| text.parse().ok());
+        options.seed =
+            std::env::var("WALPORT_CONFORMANCE_SEED").ok().and_then(|text| text.parse().ok());
     }
     if let Ok(filter) = std::env::var("WALPORT_CONFORMANCE_FILTER") {
         options.filter.extend(filter.split(',').map(str::to_owned));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt, TryStreamExt};
 use walport_engine::storage::{
-    Body, Entry, Error, Get, Key, Kind, Limits, List, Object, Put, Store, StorageExt, Stored,
+    Body, Entry, Error, Get, Key, Kind, Limits, List, Object, Put, StorageExt, Store, Stored,
 };
 
 use crate::data::{Data, Progress};
@@ -127,10 +127,17 @@ impl Context {
     }
 
     /// The same on another opened store, the size told or not.
-    pub(crate) async fn put_to(&self, store: &Store, key: &Key, data: Data, known: bool) -> Checked<Stored> {
+    pub(crate) async fn put_to(
+        &self,
+        store: &Store,
+        key: &Key,
+        data: Data,
+        known: bool,
+    ) -> Checked<Stored> {
         let size = data.size();
         let what = format!("put of {size} bytes, size {}", if known { "known" } else { "unknown" });
-        let stored = store.put(key, data.body(known, &self.progress), Put::default()).await.step(&what)?;
+        let stored =
+            store.put(key, data.body(known, &self.progress), Put::default()).await.step(&what)?;
         ensure!(stored.size == size, "{what}: the store says it stored {} bytes", stored.size);
         Ok(stored)
     }
@@ -138,15 +145,22 @@ impl Context {
     /// Stores a small object.
     pub(crate) async fn put_text(&self, key: &Key, text: &str) -> Checked<Stored> {
         let what = format!("put of {key}");
-        let stored = self.store.put_bytes(key, text.to_owned(), Put::default()).await.step(&what)?;
-        ensure!(stored.size == text.len() as u64, "{what}: the store says it stored {} bytes", stored.size);
+        let stored =
+            self.store.put_bytes(key, text.to_owned(), Put::default()).await.step(&what)?;
+        ensure!(
+            stored.size == text.len() as u64,
+            "{what}: the store says it stored {} bytes",
+            stored.size
+        );
         Ok(stored)
     }
 
     /// Stores many small objects, several at a time.
     pub(crate) async fn put_many(&self, keys: &[Key]) -> Checked {
         futures_util::stream::iter(keys.iter().map(Ok))
-            .try_for_each_concurrent(16, |key| async move { self.put_text(key, key.name()).await.map(drop) })
+            .try_for_each_concurrent(16, |key| async move {
+                self.put_text(key, key.name()).await.map(drop)
+            })
             .await
     }
 
@@ -163,7 +177,13 @@ impl Context {
     }
 
     /// Reads a range and compares it with the same range of `data`.
-    pub(crate) async fn expect_range(&self, key: &Key, data: Data, ask: Range<u64>, want: Range<u64>) -> Checked {
+    pub(crate) async fn expect_range(
+        &self,
+        key: &Key,
+        data: Data,
+        ask: Range<u64>,
+        want: Range<u64>,
+    ) -> Checked {
         let what = format!("get of bytes {}..{} of {}", ask.start, ask.end, data.size());
         let object = self.store.get(key, Get::range(ask)).await.step(&what)?;
         drain(object, data, want).await.step(&what)
@@ -172,7 +192,11 @@ impl Context {
     /// Fails if `head`, `get` or a listing shows the object.
     pub(crate) async fn expect_absent(&self, key: &Key, when: &str) -> Checked {
         expect_kind(self.store.head(key).await, Kind::NotFound, format_args!("head {when}"))?;
-        expect_kind(self.store.get(key, Get::default()).await, Kind::NotFound, format_args!("get {when}"))?;
+        expect_kind(
+            self.store.get(key, Get::default()).await,
+            Kind::NotFound,
+            format_args!("get {when}"),
+        )?;
         let listed = self.list(&self.prefix).await.step(format_args!("list {when}"))?;
         ensure!(!listed.contains(key), "list {when}: it shows {key}");
         Ok(())

@@ -11,7 +11,9 @@
 //! ```no_run
 //! use walport_conformance::{Subject, Unfit, check};
 //! # use walport_engine::storage::{Result, Store};
-//! # async fn open_my_store() -> Result<Store> { unimplemented!() }
+//! # async fn open_my_store() -> Result<Store> {
+//! #     Ok(std::sync::Arc::new(walport_engine::storage::InMemory::new()))
+//! # }
 //!
 //! // #[test]
 //! fn my_store_conforms() -> Result<(), Unfit> {

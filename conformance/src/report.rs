@@ -122,12 +122,16 @@ impl Report {
         let _ = writeln!(
             xml,
             "<testsuite name=\"walport-conformance {}\" tests=\"{tests}\" failures=\"{}\" errors=\"{errors}\" skipped=\"{}\" time=\"{:.3}\">",
-            escape(&self.subject), self.failed(), self.skipped(), self.elapsed.as_secs_f64()
+            escape(&self.subject),
+            self.failed(),
+            self.skipped(),
+            self.elapsed.as_secs_f64()
         );
         let _ = writeln!(
             xml,
             "  <properties>\n    <property name=\"seed\" value=\"{}\"/>\n    <property name=\"prefix\" value=\"{}\"/>\n  </properties>",
-            self.seed, escape(&self.prefix)
+            self.seed,
+            escape(&self.prefix)
         );
         for result in &self.results {
             junit_case(&mut xml, result);
@@ -164,7 +168,8 @@ fn junit_case(xml: &mut String, result: &CaseResult) {
     let _ = write!(
         xml,
         "  <testcase classname=\"{group}\" name=\"{}\" time=\"{:.3}\"",
-        escape(result.id), result.elapsed.as_secs_f64()
+        escape(result.id),
+        result.elapsed.as_secs_f64()
     );
     let _ = match &result.outcome {
         Outcome::Passed => writeln!(xml, "/>"),

@@ -21,7 +21,8 @@ use crate::watch::{Watched, Written};
 /// How much data the cases move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sizes {
-    /// At most 128 MiB in a case: seconds on a local store.
+    /// Objects of a few MiB, 64 MiB where memory is measured: seconds on a local
+    /// store.
     #[default]
     Quick,
     /// Up to 1 GiB in a case, and 2,500 objects.
@@ -115,7 +116,11 @@ pub async fn run(subject: Subject, options: Options) -> Report {
 
 /// Runs the suite until `stop` is ready (ctrl-c, for instance). The case at
 /// work is then broken off, everything is removed, and the report says so.
-pub async fn run_until(subject: Subject, options: Options, stop: impl Future<Output = ()>) -> Report {
+pub async fn run_until(
+    subject: Subject,
+    options: Options,
+    stop: impl Future<Output = ()>,
+) -> Report {
     let began = Instant::now();
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     // Not from the seed: two runs with one seed must not share a prefix.
@@ -184,7 +189,8 @@ impl Runner {
     }
 
     fn check_skip(&self, result: &CaseResult, problems: &mut Vec<String>) {
-        if let (Some(expected), Outcome::Skipped { reason }) = (&self.options.expected_skips, &result.outcome)
+        if let (Some(expected), Outcome::Skipped { reason }) =
+            (&self.options.expected_skips, &result.outcome)
             && !expected.iter().any(|id| id == result.id)
         {
             problems.push(format!("{} was skipped and should have run: {reason}", result.id));
@@ -203,7 +209,8 @@ impl Runner {
     async fn tried(&self, case: &'static Case) -> Outcome {
         // Each case has its own stream of random numbers, so that a filtered
         // run repeats what the full run did.
-        let salt = case.id.bytes().fold(self.seed, |seed, byte| seed.rotate_left(8) ^ u64::from(byte));
+        let salt =
+            case.id.bytes().fold(self.seed, |seed, byte| seed.rotate_left(8) ^ u64::from(byte));
         let context = Context {
             subject: self.subject.clone(),
             store: Arc::clone(&self.store),
@@ -232,7 +239,8 @@ impl Runner {
     }
 
     async fn sweep(&self, prefix: &Key) -> walport_engine::Result<()> {
-        let mut keys: Vec<Key> = self.written.take().into_iter().filter(|key| !key.is_prefix()).collect();
+        let mut keys: Vec<Key> =
+            self.written.take().into_iter().filter(|key| !key.is_prefix()).collect();
         keys.retain(|key| key.strip_prefix(&self.prefix).is_some());
         let mut listed = self.store.list(prefix, List::recursive());
         while let Some(entry) = listed.next().await {
@@ -247,7 +255,9 @@ impl Runner {
             for deleted in self.store.delete(batch).await? {
                 match deleted.outcome {
                     // Cases try keys that the store rightly refuses.
-                    Err(error) if !matches!(error.kind(), Kind::NotFound | Kind::Invalid) => return Err(error),
+                    Err(error) if !matches!(error.kind(), Kind::NotFound | Kind::Invalid) => {
+                        return Err(error);
+                    }
                     _ => {}
                 }
             }
@@ -264,7 +274,11 @@ impl Runner {
 }
 
 /// Runs `work` until it ends, panics, or nothing moves for `limit`.
-async fn guarded<T>(work: impl Future<Output = T>, progress: &Progress, limit: Duration) -> Result<T, String> {
+async fn guarded<T>(
+    work: impl Future<Output = T>,
+    progress: &Progress,
+    limit: Duration,
+) -> Result<T, String> {
     let watch = async {
         let mut seen = (progress.count(), Instant::now());
         loop {
@@ -281,7 +295,9 @@ async fn guarded<T>(work: impl Future<Output = T>, progress: &Progress, limit: D
     pin_mut!(work, watch);
     match select(work, watch).await {
         Either::Left((Ok(done), _)) => Ok(done),
-        Either::Left((Err(panic), _)) => Err(format!("the store panicked: {}", panic_text(&*panic))),
+        Either::Left((Err(panic), _)) => {
+            Err(format!("the store panicked: {}", panic_text(&*panic)))
+        }
         Either::Right(_) => Err(format!("nothing moved for {:.1} s", limit.as_secs_f64())),
     }
 }
@@ -300,12 +316,21 @@ mod tests {
 
     #[test]
     fn filters_are_parts_or_patterns() {
-        for (pattern, id) in
-            [("put.", "put.atomic"), ("atomic", "put.atomic"), ("*.missing", "get.missing"), ("put.*c", "put.atomic"), ("*", "x")]
-        {
+        for (pattern, id) in [
+            ("put.", "put.atomic"),
+            ("atomic", "put.atomic"),
+            ("*.missing", "get.missing"),
+            ("put.*c", "put.atomic"),
+            ("*", "x"),
+        ] {
             assert!(matches(pattern, id), "{pattern} {id}");
         }
-        for (pattern, id) in [("get.", "put.atomic"), ("*.missing", "get.missing.not"), ("atomic*", "put.atomic"), ("p*z*", "put.atomic")] {
+        for (pattern, id) in [
+            ("get.", "put.atomic"),
+            ("*.missing", "get.missing.not"),
+            ("atomic*", "put.atomic"),
+            ("p*z*", "put.atomic"),
+        ] {
             assert!(!matches(pattern, id), "{pattern} {id}");
         }
     }

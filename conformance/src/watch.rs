@@ -52,8 +52,10 @@ impl Storage for Watched {
         let object = self.inner.get(key, how).await;
         self.progress.bump();
         let progress = self.progress.clone();
-        object.map(|Object { meta, range, body }| {
-            Object { meta, range, body: body.inspect(move |_| progress.bump()).boxed() }
+        object.map(|Object { meta, range, body }| Object {
+            meta,
+            range,
+            body: body.inspect(move |_| progress.bump()).boxed(),
         })
     }
 

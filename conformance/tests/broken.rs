@@ -10,7 +10,8 @@ use futures_util::stream::BoxStream;
 use walport_conformance::broken::{Broken, Lie};
 use walport_conformance::{Options, Outcome, Subject, run};
 use walport_engine::storage::{
-    Body, Deleted, Entry, Get, InMemory, Key, Limits, List, Meta, Object, Put, Result, Storage, Store, Stored,
+    Body, Deleted, Entry, Get, InMemory, Key, Limits, List, Meta, Object, Put, Result, Storage,
+    Store, Stored,
 };
 
 fn subject(lie: Lie) -> Subject {
@@ -30,11 +31,18 @@ async fn each_lie_fails_its_cases_and_no_others() {
     println!("seed {seed}");
     while !lies.is_empty() {
         let some: Vec<_> = lies.drain(..lies.len().min(8)).collect();
-        let runs = some.iter().map(|(lie, _)| run(subject(*lie), Options { seed: Some(seed), ..Options::default() }));
-        for (report, (lie, expected)) in futures_util::future::join_all(runs).await.into_iter().zip(&some) {
+        let runs = some
+            .iter()
+            .map(|(lie, _)| run(subject(*lie), Options { seed: Some(seed), ..Options::default() }));
+        for (report, (lie, expected)) in
+            futures_util::future::join_all(runs).await.into_iter().zip(&some)
+        {
             assert!(!report.is_success(), "{lie:?} was not found");
             if report.failures() != *expected {
-                wrong.push(format!("{lie:?}: expected {expected:?}, failed {:?}\n{report}", report.failures()));
+                wrong.push(format!(
+                    "{lie:?}: expected {expected:?}, failed {:?}\n{report}",
+                    report.failures()
+                ));
             }
         }
     }
@@ -47,7 +55,10 @@ fn every_lie_is_tried() {
     for (lie, expected) in Lie::ALL {
         assert!(seen.insert(lie) && !expected.is_empty(), "{lie:?}");
         for id in *expected {
-            assert!(walport_conformance::cases().iter().any(|case| case.id == *id), "{lie:?} names {id}");
+            assert!(
+                walport_conformance::cases().iter().any(|case| case.id == *id),
+                "{lie:?} names {id}"
+            );
         }
     }
 }
@@ -100,7 +111,9 @@ async fn why_roundtrip_fails(panics: bool) -> (String, bool) {
     let Outcome::Failed { why } = &report.results[0].outcome else { panic!("{report}") };
     // What it wrote is removed, and the cases after it run.
     assert_eq!(report.results[1].outcome, Outcome::Passed, "{report}");
-    let left = walport_engine::storage::StorageExt::list_all(&*store, &Key::root(), List::recursive()).await;
+    let left =
+        walport_engine::storage::StorageExt::list_all(&*store, &Key::root(), List::recursive())
+            .await;
     (why.clone(), left.is_ok_and(|left| left.is_empty()))
 }
 

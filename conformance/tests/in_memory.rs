@@ -60,9 +60,19 @@ async fn a_store_that_declares_nothing_is_skipped_where_it_matters() {
     let store = Arc::new(InMemory::with_limits(limits));
     let report = run(subject(&store), Options::default()).await;
     assert_eq!(report.failures(), Vec::<&str>::new(), "{report}");
-    for id in ["create.race", "copy.bytes", "get.pinned", "list.order", "put.atomic", "put.replace-atomic"] {
+    for id in [
+        "create.race",
+        "copy.bytes",
+        "get.pinned",
+        "list.order",
+        "put.atomic",
+        "put.replace-atomic",
+    ] {
         let result = report.results.iter().find(|result| result.id == id).unwrap();
-        assert!(matches!(&result.outcome, Outcome::Skipped { reason } if reason.contains("is not declared")), "{result}");
+        assert!(
+            matches!(&result.outcome, Outcome::Skipped { reason } if reason.contains("is not declared")),
+            "{result}"
+        );
     }
 }
 
@@ -116,7 +126,8 @@ async fn a_stopped_run_cleans_up_and_says_so() {
             tokio::task::yield_now().await;
         }
     };
-    let options = Options { filter: vec!["put.sizes".into(), "put.durable".into()], ..Options::default() };
+    let options =
+        Options { filter: vec!["put.sizes".into(), "put.durable".into()], ..Options::default() };
     let report = run_until(subject(&store), options, stop).await;
     assert!(report.problems[0].contains("stopped during put.sizes"), "{report}");
     assert!(report.results.is_empty() && !report.is_success());

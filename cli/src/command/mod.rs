@@ -5,6 +5,7 @@ pub mod backup_list;
 pub mod backup_push;
 pub mod completion;
 pub mod config;
+pub mod conformance;
 pub mod docs;
 pub mod flags;
 pub mod wal_fetch;
@@ -34,6 +35,8 @@ pub enum Command {
     BackupList(backup_list::Args),
     /// Check the configuration
     Config(config::Args),
+    /// Tell whether a store can be trusted with backups
+    Conformance(conformance::Args),
     /// List every setting that is also a flag
     Flags,
     /// Print a completion script for a shell
@@ -47,10 +50,13 @@ impl Command {
     /// Whether the command works with the settings, so that a wrong one must
     /// stop it before it begins.
     pub fn needs_settings(&self) -> bool {
-        !matches!(
-            self,
-            Command::Config(_) | Command::Flags | Command::Completion(_) | Command::Docs(_)
-        )
+        match self {
+            Command::Config(_) | Command::Flags | Command::Completion(_) | Command::Docs(_) => {
+                false
+            }
+            Command::Conformance(args) => args.needs_settings(),
+            _ => true,
+        }
     }
 
     /// Whether nobody waits for the command, so that it logs for developers only.
@@ -68,6 +74,7 @@ impl Command {
             Command::BackupFetch(args) => backup_fetch::run(args, program),
             Command::BackupList(args) => backup_list::run(&args, program),
             Command::Config(args) => config::run(&args, program),
+            Command::Conformance(args) => conformance::run(args, program),
             Command::Flags => flags::run(program),
             Command::Completion(args) => completion::run(&args),
             Command::Docs(args) => docs::run(&args, program),

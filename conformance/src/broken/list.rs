@@ -16,16 +16,20 @@ impl Broken {
         let entries = self.inner.list(prefix, how.clone());
         match self.lie {
             Lie::ListsOnePage => entries.take(PAGE).boxed(),
-            Lie::RepeatsAtPages => entries.enumerate().flat_map(|(n, entry)| repeated(n, entry)).boxed(),
+            Lie::RepeatsAtPages => {
+                entries.enumerate().flat_map(|(n, entry)| repeated(n, entry)).boxed()
+            }
             Lie::ListsUnordered => reversed(entries),
             Lie::ListsNeighbours => entries.chain(self.neighbours(prefix)).boxed(),
             Lie::ListsAfterInclusive => self.with_the_first(entries, prefix, how.after),
-            Lie::ListsNoPrefixes => {
-                entries.try_filter(|entry| std::future::ready(!matches!(entry, Entry::Prefix(_)))).boxed()
-            }
+            Lie::ListsNoPrefixes => entries
+                .try_filter(|entry| std::future::ready(!matches!(entry, Entry::Prefix(_))))
+                .boxed(),
             Lie::ListsPrefixesAgain => entries.flat_map(prefix_again).boxed(),
             Lie::ListsNothingAsError => or_error(entries, prefix.clone()),
-            Lie::ListsWrongSizes | Lie::ForgetsTime => entries.map_ok(|entry| self.spoil_entry(entry)).boxed(),
+            Lie::ListsWrongSizes | Lie::ForgetsTime => {
+                entries.map_ok(|entry| self.spoil_entry(entry)).boxed()
+            }
             _ => entries,
         }
     }
@@ -56,8 +60,15 @@ impl Broken {
             .boxed()
     }
 
-    fn with_the_first<'a>(&'a self, entries: Entries<'a>, prefix: &Key, after: Option<Key>) -> Entries<'a> {
-        let Some(after) = after.filter(|after| after.strip_prefix(prefix).is_some()) else { return entries };
+    fn with_the_first<'a>(
+        &'a self,
+        entries: Entries<'a>,
+        prefix: &Key,
+        after: Option<Key>,
+    ) -> Entries<'a> {
+        let Some(after) = after.filter(|after| after.strip_prefix(prefix).is_some()) else {
+            return entries;
+        };
         let first = stream::once(async move {
             self.inner.head(&after).await.ok().map(|meta| Ok(Entry::Object(after, meta)))
         });

@@ -11,8 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use walport_engine::storage::{
-    Body, Class, Deleted, Entry, Error, Get, InMemory, Key, Kind, Limits, List, Meta, Object, Put, Result,
-    Storage, StorageExt, Store, Stored,
+    Body, Class, Deleted, Entry, Error, Get, InMemory, Key, Kind, Limits, List, Meta, Object, Put,
+    Result, Storage, StorageExt, Store, Stored,
 };
 
 /// One way to lie.
@@ -130,7 +130,17 @@ impl Lie {
         (Lie::CreateRaces, &["create.race"]),
         (Lie::CreateOverwrites, &["create.loser", "create.race", "error.classified"]),
         (Lie::CreateLosesSilently, &["create.loser", "create.race", "error.classified"]),
-        (Lie::DeleteLies, &["create.again", "keys.awkward", "delete.gone", "delete.missing", "delete.batch", "delete.exact"]),
+        (
+            Lie::DeleteLies,
+            &[
+                "create.again",
+                "keys.awkward",
+                "delete.gone",
+                "delete.missing",
+                "delete.batch",
+                "delete.exact",
+            ],
+        ),
         (Lie::DeleteForgetsTail, &["delete.batch"]),
         (Lie::DeleteRefusesMissing, &["delete.missing", "delete.batch", "delete.exact"]),
         (Lie::DeleteTakesMore, &["delete.exact"]),
@@ -189,8 +199,12 @@ impl Broken {
 
     fn spoil(&self, error: Error) -> Error {
         match self.lie {
-            Lie::NamelessErrors => Error::new(error.kind(), "it did not work").with_class(error.class()),
-            Lie::EndlessErrors if error.kind() == Kind::NotFound => error.with_class(Class::Transient),
+            Lie::NamelessErrors => {
+                Error::new(error.kind(), "it did not work").with_class(error.class())
+            }
+            Lie::EndlessErrors if error.kind() == Kind::NotFound => {
+                error.with_class(Class::Transient)
+            }
             _ => error,
         }
     }
@@ -224,16 +238,23 @@ impl Storage for Broken {
             asked.version = None;
         }
         let mut object = match (self.inner.get(key, asked).await, self.lie) {
-            (Err(error), Lie::ReadsMissingAsEmpty) if error.kind() == Kind::NotFound && how.range.is_some() => nothing(),
+            (Err(error), Lie::ReadsMissingAsEmpty)
+                if error.kind() == Kind::NotFound && how.range.is_some() =>
+            {
+                nothing()
+            }
             (Err(error), Lie::AllowsFarRanges) if error.kind() == Kind::Invalid => nothing(),
             (object, _) => object.map_err(|error| self.spoil(error))?,
         };
         match (self.lie, how.range) {
             (Lie::ShiftsRanges, Some(range)) if range.start > 0 && range.end < object.meta.size => {
-                object.body = self.inner.get(key, Get::range(range.start + 1..range.end + 1)).await?.body;
+                object.body =
+                    self.inner.get(key, Get::range(range.start + 1..range.end + 1)).await?.body;
             }
             (Lie::RefusesLongRanges, Some(range)) if range.end > object.meta.size => {
-                return Err(Error::new(Kind::Invalid, "the range ends past the end").with_op("get").with_key(key));
+                return Err(Error::new(Kind::Invalid, "the range ends past the end")
+                    .with_op("get")
+                    .with_key(key));
             }
             (Lie::EndsSilently, None) if object.meta.size > 4 << 20 => {
                 let mut left = object.meta.size - 1;
@@ -255,7 +276,9 @@ impl Storage for Broken {
     async fn head(&self, key: &Key) -> Result<Meta> {
         let key = &self.name(key);
         let folder = Key::foreign(format!("{key}/"));
-        if self.is(Lie::HeadFindsFolders) && self.inner.list(&folder, List::default()).next().await.is_some() {
+        if self.is(Lie::HeadFindsFolders)
+            && self.inner.list(&folder, List::default()).next().await.is_some()
+        {
             return Ok(nothing().meta);
         }
         let mut meta = self.inner.head(key).await.map_err(|error| self.spoil(error))?;
@@ -295,7 +318,8 @@ impl Storage for Broken {
                 for key in &keys {
                     let beside = self.inner.list_all(&key.parent(), List::recursive()).await?;
                     let more = beside.iter().map(|entry| entry.key().clone());
-                    let more: Vec<Key> = more.filter(|other| other.as_str().starts_with(key.as_str())).collect();
+                    let more: Vec<Key> =
+                        more.filter(|other| other.as_str().starts_with(key.as_str())).collect();
                     self.inner.delete(&more).await?;
                 }
                 self.inner.delete(&keys).await

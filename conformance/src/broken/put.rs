@@ -21,7 +21,8 @@ impl Broken {
             }
             Lie::CreateRaces if how.if_absent => self.create_racing(key, body).await,
             Lie::CreateOverwrites => self.inner.put(key, body, Put::default()).await,
-            Lie::CreateLosesSilently if how.if_absent => match self.inner.put(key, body, how).await {
+            Lie::CreateLosesSilently if how.if_absent => match self.inner.put(key, body, how).await
+            {
                 Err(error) if error.kind() == Kind::AlreadyExists => {
                     let meta = self.inner.head(key).await?;
                     Ok(Stored { size: meta.size, version: meta.version })

@@ -20,13 +20,21 @@ table! {
 async fn loser(ctx: &Context) -> Checked {
     let key = ctx.key("created");
     let first = ctx.data(50_000);
-    let stored = ctx.store.put(&key, first.body(true, &ctx.progress), Put::create()).await.step("the first create")?;
+    let stored = ctx
+        .store
+        .put(&key, first.body(true, &ctx.progress), Put::create())
+        .await
+        .step("the first create")?;
     ensure!(stored.size == first.size(), "the first create stored {} bytes", stored.size);
     let before = ctx.store.head(&key).await.step("head")?;
     // Also the same bytes again: whoever wants that compares, the store refuses.
     for (data, known) in [(ctx.data(10), true), (ctx.data(100_000), false), (first, true)] {
         let result = ctx.store.put(&key, data.body(known, &ctx.progress), Put::create()).await;
-        expect_kind(result, Kind::AlreadyExists, format_args!("create of {} bytes over an object", data.size()))?;
+        expect_kind(
+            result,
+            Kind::AlreadyExists,
+            format_args!("create of {} bytes over an object", data.size()),
+        )?;
         ctx.expect(&key, first).await.step("after a create that lost")?;
     }
     let after = ctx.store.head(&key).await.step("head")?;
@@ -55,7 +63,8 @@ async fn race(ctx: &Context) -> Checked {
     // Half of the creators use a store opened anew, as another process would.
     let other = ctx.reopen().await?;
     for round in 0..ctx.either(5, 20) {
-        let bodies: Vec<Data> = (0..ctx.either(8, 16)).map(|writer| ctx.data(150_000 + writer)).collect();
+        let bodies: Vec<Data> =
+            (0..ctx.either(8, 16)).map(|writer| ctx.data(150_000 + writer)).collect();
         let creators = bodies.iter().enumerate().map(|(writer, data)| {
             let store = Arc::clone(if writer % 2 == 0 { &ctx.store } else { &other });
             creator(ctx, store, round, *data)
@@ -66,8 +75,15 @@ async fn race(ctx: &Context) -> Checked {
                 winners.push(*data);
             }
         }
-        ensure!(winners.len() == 1, "{} of {} concurrent creators were told that they won", winners.len(), bodies.len());
-        ctx.expect(&ctx.key(&format!("race-{round}")), winners[0]).await.step("the content is not the winner's")?;
+        ensure!(
+            winners.len() == 1,
+            "{} of {} concurrent creators were told that they won",
+            winners.len(),
+            bodies.len()
+        );
+        ctx.expect(&ctx.key(&format!("race-{round}")), winners[0])
+            .await
+            .step("the content is not the winner's")?;
     }
     Ok(())
 }
@@ -101,13 +117,22 @@ async fn ambiguous(ctx: &Context) -> Checked {
             Ok(_) => {
                 ctx.expect(&key, data).await.step("after a create that was told to have worked")?;
                 if fired == 0 {
-                    ensure!(nth > 0, "the fault did not happen: does the store go through the proxy?");
+                    ensure!(
+                        nth > 0,
+                        "the fault did not happen: does the store go through the proxy?"
+                    );
                     return Ok(());
                 }
             }
             Err(error) => {
-                ensure!(error.kind() != Kind::AlreadyExists, "the creator lost against itself: {error}");
-                ensure!(error.class() != Class::Never, "a lost answer is reported as final: {error}");
+                ensure!(
+                    error.kind() != Kind::AlreadyExists,
+                    "the creator lost against itself: {error}"
+                );
+                ensure!(
+                    error.class() != Class::Never,
+                    "a lost answer is reported as final: {error}"
+                );
                 let exists = ctx.store.head(&key).await.is_ok();
                 ensure!(
                     !exists || error.class() == Class::Ambiguous,

@@ -18,8 +18,14 @@ table! {
 
 /// Deletes the keys; each must be answered, in order, with success.
 async fn delete(ctx: &Context, keys: &[Key]) -> Checked {
-    let deleted = ctx.store.delete(keys).await.step(format_args!("delete of {} keys", keys.len()))?;
-    ensure!(deleted.len() == keys.len(), "delete of {} keys gives {} answers", keys.len(), deleted.len());
+    let deleted =
+        ctx.store.delete(keys).await.step(format_args!("delete of {} keys", keys.len()))?;
+    ensure!(
+        deleted.len() == keys.len(),
+        "delete of {} keys gives {} answers",
+        keys.len(),
+        deleted.len()
+    );
     for (deleted, key) in deleted.into_iter().zip(keys) {
         ensure!(deleted.key == *key, "delete answers for {} where {key} was asked", deleted.key);
         deleted.outcome.step(format_args!("delete of {key}"))?;
@@ -69,7 +75,12 @@ async fn batch(ctx: &Context) -> Checked {
     let asked = if ctx.full() { &shuffled } else { &keys };
     delete(ctx, asked).await?;
     let left = ctx.list(&ctx.prefix).await.step("list")?;
-    ensure!(left.is_empty(), "{} of {} objects are still listed after delete returned Ok", left.len(), stored.len());
+    ensure!(
+        left.is_empty(),
+        "{} of {} objects are still listed after delete returned Ok",
+        left.len(),
+        stored.len()
+    );
     Ok(())
 }
 
@@ -79,8 +90,12 @@ async fn exact(ctx: &Context) -> Checked {
     ctx.put_many(&keys).await?;
     delete(ctx, &[ctx.key("a"), ctx.key("b/c"), ctx.key("z")]).await?;
     let left: HashSet<Key> = ctx.list(&ctx.prefix).await.step("list")?.into_iter().collect();
-    let expected: HashSet<Key> = ["ab", "b/cd", "b.c", "B/C", "z/a"].iter().map(|name| ctx.key(name)).collect();
-    ensure!(left == expected, "after deleting a, b/c and z (which is no object), {left:?} are left");
+    let expected: HashSet<Key> =
+        ["ab", "b/cd", "b.c", "B/C", "z/a"].iter().map(|name| ctx.key(name)).collect();
+    ensure!(
+        left == expected,
+        "after deleting a, b/c and z (which is no object), {left:?} are left"
+    );
     Ok(())
 }
 
@@ -89,8 +104,12 @@ async fn retained(ctx: &Context) -> Checked {
     let data = ctx.data(1000);
     let hold = Duration::from_secs(5);
     let how = Put { retention: Some(hold), ..Put::default() };
-    ctx.store.put(&key, data.body(true, &ctx.progress), how).await.step("put with a retention of 5 s")?;
-    let deleted = ctx.store.delete(std::slice::from_ref(&key)).await.step("delete of a retained object")?;
+    ctx.store
+        .put(&key, data.body(true, &ctx.progress), how)
+        .await
+        .step("put with a retention of 5 s")?;
+    let deleted =
+        ctx.store.delete(std::slice::from_ref(&key)).await.step("delete of a retained object")?;
     let Some(outcome) = deleted.into_iter().next().map(|deleted| deleted.outcome) else {
         fail!("delete of a retained object gives no answer");
     };
@@ -99,7 +118,11 @@ async fn retained(ctx: &Context) -> Checked {
         // A delete marker hides the object, and its bytes stay retained.
         Ok(()) => ctx.expect_absent(&key, "after delete of a retained object returned Ok").await,
         Err(error) if error.kind() != Kind::Denied || error.class() != Class::Never => {
-            fail!("delete of a retained object gives {:?}, {:?}: {error}", error.kind(), error.class())
+            fail!(
+                "delete of a retained object gives {:?}, {:?}: {error}",
+                error.kind(),
+                error.class()
+            )
         }
         Err(_) => ctx.expect(&key, data).await.step("after the delete was refused"),
     };

@@ -31,23 +31,45 @@ async fn classified(ctx: &Context) -> Checked {
     let (absent, there) = (ctx.key("absent-object"), ctx.key("object-there"));
     ctx.put_text(&there, "here").await?;
     let mut provoked = vec![
-        (expect_kind(ctx.store.get(&absent, Get::default()).await, Kind::NotFound, "get of nothing")?, "absent-object"),
-        (expect_kind(ctx.store.head(&absent).await, Kind::NotFound, "head of nothing")?, "absent-object"),
         (
-            expect_kind(ctx.store.get(&there, Get::range(100..200)).await, Kind::Invalid, "get past the end")?,
+            expect_kind(
+                ctx.store.get(&absent, Get::default()).await,
+                Kind::NotFound,
+                "get of nothing",
+            )?,
+            "absent-object",
+        ),
+        (
+            expect_kind(ctx.store.head(&absent).await, Kind::NotFound, "head of nothing")?,
+            "absent-object",
+        ),
+        (
+            expect_kind(
+                ctx.store.get(&there, Get::range(100..200)).await,
+                Kind::Invalid,
+                "get past the end",
+            )?,
             "object-there",
         ),
     ];
     if ctx.limits().create_if_absent {
         let result = ctx.store.put_bytes(&there, "other", Put::create()).await;
-        provoked.push((expect_kind(result, Kind::AlreadyExists, "create of what exists")?, "object-there"));
+        provoked.push((
+            expect_kind(result, Kind::AlreadyExists, "create of what exists")?,
+            "object-there",
+        ));
     }
     if ctx.limits().server_side_copy {
         let result = ctx.store.copy(&absent, &ctx.key("target")).await;
         provoked.push((expect_kind(result, Kind::NotFound, "copy of nothing")?, "absent-object"));
     }
     for (error, name) in provoked {
-        ensure!(error.class() == Class::Never, "{:?} is {:?}, trying again gives the same: {error}", error.kind(), error.class());
+        ensure!(
+            error.class() == Class::Never,
+            "{:?} is {:?}, trying again gives the same: {error}",
+            error.kind(),
+            error.class()
+        );
         names_the_object(&error, name)?;
     }
     Ok(())
@@ -61,7 +83,11 @@ async fn reset(ctx: &Context) -> Checked {
     let Err(error) = store.head(&key).await else {
         fail!("head worked ({} faults happened) although the connection was reset", faults.fired());
     };
-    ensure!(error.class() == Class::Transient, "head over a connection that was reset is {:?}: {error}", error.class());
+    ensure!(
+        error.class() == Class::Transient,
+        "head over a connection that was reset is {:?}: {error}",
+        error.class()
+    );
     faults.arm(Fault::ResetReply { after: 0 });
     let mut listing = store.list(&ctx.prefix, walport_engine::storage::List::recursive());
     let mut failed = None;
@@ -69,8 +95,14 @@ async fn reset(ctx: &Context) -> Checked {
         failed = entry.err();
     }
     drop(listing);
-    let Some(error) = failed else { fail!("a listing over a connection that was reset ended without an error") };
-    ensure!(error.class() == Class::Transient, "a listing over a connection that was reset is {:?}: {error}", error.class());
+    let Some(error) = failed else {
+        fail!("a listing over a connection that was reset ended without an error")
+    };
+    ensure!(
+        error.class() == Class::Transient,
+        "a listing over a connection that was reset is {:?}: {error}",
+        error.class()
+    );
     faults.disarm();
     ctx.expect_from(&store, &key, data).await.step("after the resets")
 }
@@ -83,7 +115,10 @@ async fn broken_upload(ctx: &Context) -> Checked {
         faults.arm(Fault::ResetRequest { after });
         let result = store.put(&key, data.body(true, &ctx.progress), Put::default()).await;
         let Err(error) = result else {
-            fail!("put worked ({} faults happened) although the connection was reset", faults.fired());
+            fail!(
+                "put worked ({} faults happened) although the connection was reset",
+                faults.fired()
+            );
         };
         ensure!(
             matches!(error.class(), Class::Transient | Class::Ambiguous),
@@ -99,7 +134,10 @@ async fn broken_upload(ctx: &Context) -> Checked {
 }
 
 /// Every operation gets the same reply; gives the errors.
-async fn all_operations(ctx: &Context, reply: impl Fn() -> Reply) -> Checked<Vec<(&'static str, walport_engine::Error)>> {
+async fn all_operations(
+    ctx: &Context,
+    reply: impl Fn() -> Reply,
+) -> Checked<Vec<(&'static str, walport_engine::Error)>> {
     let key = ctx.key("object-there");
     ctx.put_text(&key, "here").await?;
     let (store, faults, _) = ctx.faulty().await?;
@@ -112,12 +150,17 @@ async fn all_operations(ctx: &Context, reply: impl Fn() -> Reply) -> Checked<Vec
             "get" => store.get(&key, Get::default()).await.map(drop),
             "head" => store.head(&key).await.map(drop),
             "put" => store.put_bytes(&ctx.key("put"), "text", Put::default()).await.map(drop),
-            "list" => store.list_all(&ctx.prefix, walport_engine::storage::List::recursive()).await.map(drop),
+            "list" => store
+                .list_all(&ctx.prefix, walport_engine::storage::List::recursive())
+                .await
+                .map(drop),
             _ => store.delete_one(&key).await,
         };
         let used = faults.fired();
         faults.disarm();
-        let Err(error) = result else { fail!("{op} worked although the server refused {used} requests") };
+        let Err(error) = result else {
+            fail!("{op} worked although the server refused {used} requests")
+        };
         ensure!(used <= 3, "{op} was tried {used} times: the suite is to run without retries");
         errors.push((op, error));
     }
@@ -142,7 +185,10 @@ async fn throttled(ctx: &Context) -> Checked {
             error.class()
         );
         if let Some(told) = error.retry_after() {
-            ensure!(told == wait, "{op}: the server asked to wait {wait:?}, the error says {told:?}");
+            ensure!(
+                told == wait,
+                "{op}: the server asked to wait {wait:?}, the error says {told:?}"
+            );
         }
     }
     Ok(())
@@ -165,7 +211,8 @@ async fn denied(ctx: &Context) -> Checked {
     let dialect = dialect(ctx)?;
     for (op, error) in all_operations(ctx, || Reply::denied(dialect)).await? {
         // The answer to HEAD has no body, so it may not tell which refusal it is.
-        let kinds: &[Kind] = if op == "head" { &[Kind::Denied, Kind::Unauthenticated] } else { &[Kind::Denied] };
+        let kinds: &[Kind] =
+            if op == "head" { &[Kind::Denied, Kind::Unauthenticated] } else { &[Kind::Denied] };
         final_with_hint(op, &error, kinds)?;
     }
     Ok(())
@@ -174,8 +221,11 @@ async fn denied(ctx: &Context) -> Checked {
 async fn expired(ctx: &Context) -> Checked {
     let dialect = dialect(ctx)?;
     for (op, error) in all_operations(ctx, || Reply::expired(dialect)).await? {
-        let kinds: &[Kind] =
-            if op == "head" { &[Kind::Unauthenticated, Kind::Denied, Kind::Invalid] } else { &[Kind::Unauthenticated] };
+        let kinds: &[Kind] = if op == "head" {
+            &[Kind::Unauthenticated, Kind::Denied, Kind::Invalid]
+        } else {
+            &[Kind::Unauthenticated]
+        };
         final_with_hint(op, &error, kinds)?;
     }
     Ok(())
@@ -188,6 +238,9 @@ fn final_with_hint(op: &str, error: &walport_engine::Error, kinds: &[Kind]) -> C
         error.kind(),
         error.class()
     );
-    ensure!(op == "head" || error.hint().is_some(), "{op} that was refused has no hint for the operator: {error}");
+    ensure!(
+        op == "head" || error.hint().is_some(),
+        "{op} that was refused has no hint for the operator: {error}"
+    );
     Ok(())
 }

@@ -27,8 +27,16 @@ async fn missing(ctx: &Context) -> Checked {
     ctx.put_text(&ctx.key("folder/object"), "here").await?;
     for name in ["nothing", "folder", "folder/nothing", "folder/object/below"] {
         let key = ctx.key(name);
-        expect_kind(ctx.store.get(&key, Get::default()).await, Kind::NotFound, format_args!("get of {name}"))?;
-        expect_kind(ctx.store.get(&key, Get::range(0..10)).await, Kind::NotFound, format_args!("get of a range of {name}"))?;
+        expect_kind(
+            ctx.store.get(&key, Get::default()).await,
+            Kind::NotFound,
+            format_args!("get of {name}"),
+        )?;
+        expect_kind(
+            ctx.store.get(&key, Get::range(0..10)).await,
+            Kind::NotFound,
+            format_args!("get of a range of {name}"),
+        )?;
     }
     Ok(())
 }
@@ -75,7 +83,11 @@ async fn pinned(ctx: &Context) -> Checked {
     }
     let at = |range: Option<std::ops::Range<u64>>| Get { range, version: Some(version.clone()) };
     let object = ctx.store.get(&key, at(None)).await.step("get of the version that is there")?;
-    ensure!(object.meta.version.as_deref() == Some(&*version), "get of version {version} says it is {:?}", object.meta.version);
+    ensure!(
+        object.meta.version.as_deref() == Some(&*version),
+        "get of version {version} says it is {:?}",
+        object.meta.version
+    );
     drain(object, first, 0..first.size()).await?;
     ctx.put(&key, second).await?;
     for range in [None, Some(50_000..60_000)] {
@@ -91,7 +103,10 @@ async fn pinned(ctx: &Context) -> Checked {
         }
     }
     let now = ctx.store.head(&key).await.step("head")?.version;
-    ensure!(now.is_some() && now.as_deref() != Some(&*version), "replaced by other bytes, the object keeps its version {version}");
+    ensure!(
+        now.is_some() && now.as_deref() != Some(&*version),
+        "replaced by other bytes, the object keeps its version {version}"
+    );
     let how = Get { range: Some(10..20), version: now };
     let object = ctx.store.get(&key, how).await.step("get of the version that is there now")?;
     drain(object, second, 10..20).await
@@ -130,14 +145,23 @@ async fn truncated(ctx: &Context) -> Checked {
             faults.arm(fault.clone());
             let result = store.get(&key, Get::default()).await;
             match result {
-                Err(error) => ensure!(error.class() != Class::Never, "{fault:?} is reported as final: {error}"),
+                Err(error) => ensure!(
+                    error.class() != Class::Never,
+                    "{fault:?} is reported as final: {error}"
+                ),
                 Ok(object) => match drain(object, data, 0..data.size()).await {
                     Err(why) if why.0.contains("unexpected error") => {}
                     Err(why) => fail!("{fault:?}: {}", why.0),
-                    Ok(()) => ensure!(faults.fired() == 0, "{fault:?}: every byte came, although the connection broke"),
+                    Ok(()) => ensure!(
+                        faults.fired() == 0,
+                        "{fault:?}: every byte came, although the connection broke"
+                    ),
                 },
             }
-            ensure!(faults.fired() == 1, "{fault:?} did not happen: does the store go through the proxy?");
+            ensure!(
+                faults.fired() == 1,
+                "{fault:?} did not happen: does the store go through the proxy?"
+            );
             // The store works again at once.
             ctx.expect_from(&store, &key, data).await.step(format_args!("after {fault:?}"))?;
         }
@@ -154,7 +178,9 @@ async fn truncated(ctx: &Context) -> Checked {
             match body.next().await {
                 Some(Ok(_)) => {}
                 Some(Err(_)) => break,
-                None => fail!("a body of 20,000 bytes under a Content-Length of 50,000 ended without an error"),
+                None => fail!(
+                    "a body of 20,000 bytes under a Content-Length of 50,000 ended without an error"
+                ),
             }
         }
     }
@@ -186,7 +212,11 @@ async fn resumed(ctx: &Context) -> Checked {
         let how = Get { range: Some(at..data.size()), version: version.clone() };
         // The reset may come before the stream is open.
         let Ok(object) = store.get(&key, how).await else { continue };
-        ensure!(object.range == (at..data.size()), "asked for bytes from {at}, got {:?}", object.range);
+        ensure!(
+            object.range == (at..data.size()),
+            "asked for bytes from {at}, got {:?}",
+            object.range
+        );
         let mut body = object.body;
         while let Some(Ok(chunk)) = body.next().await {
             checker.feed(&chunk)?;
@@ -206,7 +236,12 @@ async fn resumed(ctx: &Context) -> Checked {
     faults.disarm();
     ctx.put(&key, ctx.data(16 * BLOCK)).await?;
     match store.get(&key, Get { range: Some(100..200), version }).await {
-        Err(error) => expect_kind::<()>(Err(error), Kind::Changed, "resuming an object that was replaced").map(drop),
-        Ok(object) => drain(object, data, 100..200).await.step("resuming an object that was replaced"),
+        Err(error) => {
+            expect_kind::<()>(Err(error), Kind::Changed, "resuming an object that was replaced")
+                .map(drop)
+        }
+        Ok(object) => {
+            drain(object, data, 100..200).await.step("resuming an object that was replaced")
+        }
     }
 }

@@ -21,7 +21,12 @@ async fn matches_list(ctx: &Context) -> Checked {
         let head = ctx.store.head(&key).await.step("head")?;
         let open = ctx.store.get(&key, Get::default()).await.step("get")?.meta;
         for (what, meta) in [("head", &head), ("get", &open)] {
-            ensure!(meta.size == listed.size, "{key}: {what} gives {} bytes, list {}", meta.size, listed.size);
+            ensure!(
+                meta.size == listed.size,
+                "{key}: {what} gives {} bytes, list {}",
+                meta.size,
+                listed.size
+            );
             // HTTP headers carry whole seconds, listings often more.
             let apart = meta.modified.timestamp() - listed.modified.timestamp();
             ensure!(apart == 0, "{key}: {what} gives {}, list {}", meta.modified, listed.modified);
@@ -36,7 +41,11 @@ async fn matches_list(ctx: &Context) -> Checked {
 async fn missing(ctx: &Context) -> Checked {
     ctx.put_text(&ctx.key("folder/object"), "here").await?;
     for name in ["nothing", "folder", "folder/", "folder/nothing", "folder/object/below", "fold"] {
-        expect_kind(ctx.store.head(&ctx.key(name)).await, Kind::NotFound, format_args!("head of {name}"))?;
+        expect_kind(
+            ctx.store.head(&ctx.key(name)).await,
+            Kind::NotFound,
+            format_args!("head of {name}"),
+        )?;
     }
     Ok(())
 }

@@ -36,10 +36,9 @@ async fn populate(ctx: &Context, count: usize) -> Checked<Vec<Key>> {
 
 async fn pages(ctx: &Context) -> Checked {
     let keys = populate(ctx, ctx.either(1100, 2500)).await?;
-    for (how, prefix) in [
-        (List::recursive(), ctx.prefix.clone()),
-        (List::default(), ctx.key("wal_005/")),
-    ] {
+    for (how, prefix) in
+        [(List::recursive(), ctx.prefix.clone()), (List::default(), ctx.key("wal_005/"))]
+    {
         let listed = ctx.list_how(&prefix, how.clone()).await.step("list")?;
         let distinct: BTreeSet<&Key> = listed.iter().collect();
         ensure!(
@@ -67,8 +66,14 @@ async fn requests(ctx: &Context) -> Checked {
     ensure!(listed == keys.len(), "{} objects were stored, {listed} are listed", keys.len());
     // Two folders and a page of 500 at least, whatever the store's page is.
     let allowed = 3 + keys.len() as u64 / 500;
-    ensure!(used > 0, "the subject counted no request during a listing: does the store go through the proxy?");
-    ensure!(used <= allowed, "a listing of {listed} objects took {used} requests, {allowed} are enough");
+    ensure!(
+        used > 0,
+        "the subject counted no request during a listing: does the store go through the proxy?"
+    );
+    ensure!(
+        used <= allowed,
+        "a listing of {listed} objects took {used} requests, {allowed} are enough"
+    );
     Ok(())
 }
 
@@ -115,7 +120,12 @@ async fn order(ctx: &Context) -> Checked {
     ctx.put_many(&shuffled).await?;
     let listed = ctx.list(&ctx.prefix).await.step("list")?;
     in_order(&listed)?;
-    ensure!(listed.iter().eq(keys.iter()), "{} objects were stored, {} are listed", keys.len(), listed.len());
+    ensure!(
+        listed.iter().eq(keys.iter()),
+        "{} objects were stored, {} are listed",
+        keys.len(),
+        listed.len()
+    );
     // One level: prefixes stand among the objects where their names belong.
     in_order(&ctx.list_how(&ctx.key("o/"), List::default()).await.step("list of one level")?)
 }
@@ -137,8 +147,14 @@ async fn meta(ctx: &Context) -> Checked {
     for how in [List::recursive(), List::default()] {
         let mut seen = BTreeMap::new();
         for entry in ctx.store.list_all(&ctx.prefix, how).await.step("list")? {
-            let Entry::Object(key, meta) = entry else { fail!("a listing of objects shows {:?}", entry.key()) };
-            ensure!(meta.modified.timestamp() > 0, "{key} is listed with the time {}", meta.modified);
+            let Entry::Object(key, meta) = entry else {
+                fail!("a listing of objects shows {:?}", entry.key())
+            };
+            ensure!(
+                meta.modified.timestamp() > 0,
+                "{key} is listed with the time {}",
+                meta.modified
+            );
             seen.insert(key, meta.size);
         }
         ensure!(seen == expected, "stored {expected:?}, listed {seen:?}");
@@ -149,7 +165,8 @@ async fn meta(ctx: &Context) -> Checked {
 async fn empty(ctx: &Context) -> Checked {
     for name in ["nothing/", "no/such/folder/"] {
         for how in [List::recursive(), List::default()] {
-            let listed = ctx.list_how(&ctx.key(name), how).await.step(format_args!("list of {name}"))?;
+            let listed =
+                ctx.list_how(&ctx.key(name), how).await.step(format_args!("list of {name}"))?;
             ensure!(listed.is_empty(), "list of {name}, which holds nothing, shows {listed:?}");
         }
     }
@@ -170,12 +187,18 @@ async fn delimiter(ctx: &Context) -> Checked {
         let entries = ctx.store.list_all(&at, List::default()).await.step("list of one level")?;
         for entry in &entries {
             let is_prefix = matches!(entry, Entry::Prefix(_));
-            ensure!(is_prefix == entry.key().is_prefix(), "one level of {prefix:?} shows {entry:?}");
+            ensure!(
+                is_prefix == entry.key().is_prefix(),
+                "one level of {prefix:?} shows {entry:?}"
+            );
         }
         let mut listed: Vec<Key> = entries.iter().map(|entry| entry.key().clone()).collect();
         listed.sort();
         let expected: Vec<Key> = expected.iter().map(|name| ctx.key(name)).collect();
-        ensure!(listed == expected, "one level of {prefix:?} shows {listed:?} instead of {expected:?}");
+        ensure!(
+            listed == expected,
+            "one level of {prefix:?} shows {listed:?} instead of {expected:?}"
+        );
     }
     Ok(())
 }
@@ -184,17 +207,22 @@ async fn after(ctx: &Context) -> Checked {
     let names = ["a", "b/x", "b/y", "b0", "c", "d/z"];
     let keys: BTreeSet<Key> = names.iter().map(|name| ctx.key(name)).collect();
     ctx.put_many(&keys.iter().cloned().collect::<Vec<_>>()).await?;
-    for point in ["", "a", "aa", "b", "b/", "b/x", "b/xx", "b/y", "b/zzz", "b0", "c", "d/z", "zzz"] {
+    for point in ["", "a", "aa", "b", "b/", "b/x", "b/xx", "b/y", "b/zzz", "b0", "c", "d/z", "zzz"]
+    {
         // The prefix of the case itself is smaller than everything below it.
         let point = if point.is_empty() { ctx.prefix.clone() } else { ctx.key(point) };
         let how = List { recursive: true, after: Some(point.clone()) };
-        let mut listed = ctx.list_how(&ctx.prefix, how).await.step(format_args!("list after {point}"))?;
+        let mut listed =
+            ctx.list_how(&ctx.prefix, how).await.step(format_args!("list after {point}"))?;
         if ctx.limits().ordered_list {
             in_order(&listed).step(format_args!("list after {point}"))?;
         }
         listed.sort();
         let expected: Vec<&Key> = keys.iter().filter(|key| **key > point).collect();
-        ensure!(listed.iter().eq(expected.iter().copied()), "list after {point} shows {listed:?} instead of {expected:?}");
+        ensure!(
+            listed.iter().eq(expected.iter().copied()),
+            "list after {point} shows {listed:?} instead of {expected:?}"
+        );
     }
     Ok(())
 }
@@ -204,11 +232,17 @@ async fn prefix_is_exact(ctx: &Context) -> Checked {
     for name in ["a/inside", "ab/x", "abc", "a.b", "A/inside", "c", "cd/x"] {
         ctx.put_text(&ctx.key(name), name).await?;
     }
-    for (prefix, expected) in [("a/", Some("a/inside")), ("c/", None), ("ab/", Some("ab/x")), ("d/", None)] {
+    for (prefix, expected) in
+        [("a/", Some("a/inside")), ("c/", None), ("ab/", Some("ab/x")), ("d/", None)]
+    {
         for how in [List::recursive(), List::default()] {
-            let listed = ctx.list_how(&ctx.key(prefix), how).await.step(format_args!("list of {prefix}"))?;
+            let listed =
+                ctx.list_how(&ctx.key(prefix), how).await.step(format_args!("list of {prefix}"))?;
             let expected: Vec<Key> = expected.iter().map(|name| ctx.key(name)).collect();
-            ensure!(listed == expected, "list of {prefix} shows {listed:?} instead of {expected:?}");
+            ensure!(
+                listed == expected,
+                "list of {prefix} shows {listed:?} instead of {expected:?}"
+            );
         }
     }
     Ok(())
@@ -239,7 +273,11 @@ async fn dropped(ctx: &Context) -> Checked {
         listing.next().await.transpose().step("the first entry")?;
     }
     let listed = ctx.list(&ctx.prefix).await.step("list")?.len();
-    ensure!(listed == keys.len(), "after twenty broken listings, {listed} of {} objects are listed", keys.len());
+    ensure!(
+        listed == keys.len(),
+        "after twenty broken listings, {listed} of {} objects are listed",
+        keys.len()
+    );
     Ok(())
 }
 
@@ -317,7 +355,11 @@ async fn awkward(ctx: &Context) -> Checked {
         ensure!(listed.contains(key), "{key:?} was stored and is not listed");
         let text = ctx.store.get_bytes(key, 4096).await.step(format_args!("get of {key:?}"))?;
         let name = key.strip_prefix(&ctx.prefix).unwrap_or_default();
-        ensure!(text == name.as_bytes(), "{key:?} holds the bytes of {:?}", String::from_utf8_lossy(&text));
+        ensure!(
+            text == name.as_bytes(),
+            "{key:?} holds the bytes of {:?}",
+            String::from_utf8_lossy(&text)
+        );
         let size = ctx.store.head(key).await.step(format_args!("head of {key:?}"))?.size;
         ensure!(size == name.len() as u64, "{key:?} has {size} bytes by head");
     }
@@ -343,7 +385,11 @@ async fn longest(ctx: &Context) -> Checked {
     }
     name.push_str(&"e".repeat(room - name.len()));
     let (key, data) = (ctx.key(&name), ctx.data(1000));
-    ensure!(key.as_str().len() == ctx.limits().max_key, "the test made a key of {} bytes", key.as_str().len());
+    ensure!(
+        key.as_str().len() == ctx.limits().max_key,
+        "the test made a key of {} bytes",
+        key.as_str().len()
+    );
     ctx.put(&key, data).await.step(format_args!("a key of {} bytes", key.as_str().len()))?;
     ctx.expect(&key, data).await?;
     let listed = ctx.list(&ctx.prefix).await.step("list")?;
@@ -362,7 +408,11 @@ async fn refused(ctx: &Context) -> Checked {
     let mut expected = Vec::new();
     match ctx.store.put_bytes(&long, "x", Put::default()).await {
         Ok(_) => expected.push(long),
-        Err(error) => ensure!(error.class() == Class::Never, "{what} is refused as {:?}: {error}", error.class()),
+        Err(error) => ensure!(
+            error.class() == Class::Never,
+            "{what} is refused as {:?}: {error}",
+            error.class()
+        ),
     }
     let listed = ctx.list(&ctx.prefix).await.step("list")?;
     ensure!(listed == expected, "after {what}, a listing shows {listed:?}");
@@ -375,7 +425,10 @@ async fn time(ctx: &Context) -> Checked {
     ctx.put(&key, ctx.data(10)).await?;
     let first = ctx.store.head(&key).await.step("head")?.modified;
     let off = (first - before).num_seconds();
-    ensure!(off.abs() <= 300, "the object was written at {before} and is said to be of {first}: {off} s apart");
+    ensure!(
+        off.abs() <= 300,
+        "the object was written at {before} and is said to be of {first}: {off} s apart"
+    );
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     ctx.put(&key, ctx.data(20)).await?;
     let second = ctx.store.head(&key).await.step("head")?.modified;

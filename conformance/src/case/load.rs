@@ -1,7 +1,7 @@
 //! Many at once, and how much memory it takes.
 
 use futures_util::future::try_join_all;
-use walport_engine::storage::{List};
+use walport_engine::storage::List;
 
 use super::table;
 use crate::context::{Checked, Context, Step, ensure, fail};
@@ -55,7 +55,10 @@ async fn mixed(ctx: &Context) -> Checked {
     let lister = async {
         for _ in 0..rounds {
             let listed = ctx.list_how(&ctx.prefix, List::recursive()).await.step("list")?;
-            ensure!(listed.contains(&steady_key), "a listing beside other work does not show {steady_key}");
+            ensure!(
+                listed.contains(&steady_key),
+                "a listing beside other work does not show {steady_key}"
+            );
         }
         Checked::Ok(())
     };
@@ -64,18 +67,22 @@ async fn mixed(ctx: &Context) -> Checked {
 }
 
 async fn bounded(ctx: &Context) -> Checked {
-    within_memory(ctx, 1, ctx.either(64 << 20, 1 << 30)).await
+    let size = ctx.either(64 << 20, 1 << 30).max(2 * ctx.memory.unwrap_or(0));
+    within_memory(ctx, 1, size).await
 }
 
 async fn many(ctx: &Context) -> Checked {
-    within_memory(ctx, 16, ctx.either(8 << 20, 64 << 20)).await
+    // Together more than the bound as well, so that holding them all shows.
+    let size = ctx.either(8 << 20, 64 << 20).max(ctx.memory.unwrap_or(0) / 8);
+    within_memory(ctx, 16, size).await
 }
 
 /// Puts and gets `count` objects of `size` bytes at once. The whole process is
 /// measured, since that is what the operator's limit is about.
 async fn within_memory(ctx: &Context, count: u64, size: u64) -> Checked {
     let Some(bound) = ctx.memory else { fail!("no memory bound was given") };
-    let keys: Vec<_> = (0..count).map(|n| (ctx.key(&format!("large-{n}")), ctx.data(size))).collect();
+    let keys: Vec<_> =
+        (0..count).map(|n| (ctx.key(&format!("large-{n}")), ctx.data(size))).collect();
     // What one small upload takes for good (connections, pools) is not growth.
     ctx.put(&ctx.key("small"), ctx.data(100_000)).await?;
     let before = peak_from_here()?;
@@ -110,7 +117,8 @@ fn peak() -> Checked<u64> {
 }
 
 fn status(field: &str) -> Checked<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").map_err(|error| format!("/proc/self/status: {error}"))?;
+    let text = std::fs::read_to_string("/proc/self/status")
+        .map_err(|error| format!("/proc/self/status: {error}"))?;
     let kib = text
         .lines()
         .find_map(|line| line.strip_prefix(field))

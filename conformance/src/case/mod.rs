@@ -15,6 +15,7 @@ mod list;
 mod load;
 mod put;
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use futures_util::future::BoxFuture;
@@ -59,26 +60,45 @@ pub enum Need {
 
 impl Need {
     /// `None` if it is there, or why it is not.
-    fn missing(self, subject: &Subject, options: &Options, limits: &Limits) -> Option<&'static str> {
+    fn missing(self, subject: &Subject, options: &Options, limits: &Limits) -> Option<String> {
         let (there, reason) = match self {
-            Need::CreateIfAbsent => (limits.create_if_absent, "create_if_absent is not declared"),
-            Need::ServerSideCopy => (limits.server_side_copy, "server_side_copy is not declared"),
-            Need::PinnedReads => (limits.pinned_reads, "pinned_reads is not declared"),
-            Need::OrderedList => (limits.ordered_list, "ordered_list is not declared"),
-            Need::AtomicPut => (limits.atomic_put, "atomic_put is not declared"),
-            Need::AtomicReplace => (limits.atomic_replace, "atomic_replace is not declared"),
-            Need::Attributes => (limits.attributes, "attributes is not declared"),
-            Need::Requests => (subject.requests.is_some(), "the subject does not count requests"),
-            Need::Unfinished => {
-                (subject.unfinished.is_some(), "the subject does not list unfinished uploads")
-            }
-            Need::Faults => (subject.faulty.is_some(), "the subject has no fault hook"),
-            Need::Dialect => (dialect(subject).is_some(), "the subject has no fault hook with a dialect"),
-            Need::Retains => (subject.retains, "the place of the subject does not retain objects"),
-            Need::Memory if !cfg!(target_os = "linux") => (false, "the peak of memory is read from Linux's /proc"),
-            Need::Memory => (options.memory.is_some(), "no memory bound was given"),
+            Need::CreateIfAbsent => (limits.create_if_absent, "is not declared"),
+            Need::ServerSideCopy => (limits.server_side_copy, "is not declared"),
+            Need::PinnedReads => (limits.pinned_reads, "is not declared"),
+            Need::OrderedList => (limits.ordered_list, "is not declared"),
+            Need::AtomicPut => (limits.atomic_put, "is not declared"),
+            Need::AtomicReplace => (limits.atomic_replace, "is not declared"),
+            Need::Attributes => (limits.attributes, "is not declared"),
+            Need::Requests => (subject.requests.is_some(), "is not offered"),
+            Need::Unfinished => (subject.unfinished.is_some(), "is not offered"),
+            Need::Faults => (subject.faulty.is_some(), "is not offered"),
+            Need::Dialect => (dialect(subject).is_some(), "is not offered"),
+            Need::Retains => (subject.retains, "is not offered"),
+            Need::Memory if !cfg!(target_os = "linux") => (false, "is measured on Linux only"),
+            Need::Memory => (options.memory.is_some(), "was not given"),
         };
-        (!there).then_some(reason)
+        (!there).then(|| format!("{self} {reason}"))
+    }
+}
+
+/// The ability by its name in the limits, or the hook in a few words.
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Need::CreateIfAbsent => "create_if_absent",
+            Need::ServerSideCopy => "server_side_copy",
+            Need::PinnedReads => "pinned_reads",
+            Need::OrderedList => "ordered_list",
+            Need::AtomicPut => "atomic_put",
+            Need::AtomicReplace => "atomic_replace",
+            Need::Attributes => "attributes",
+            Need::Requests => "a count of requests",
+            Need::Unfinished => "a list of unfinished uploads",
+            Need::Faults => "a connection that can be broken",
+            Need::Dialect => "the dialect of a server",
+            Need::Retains => "a place that retains objects",
+            Need::Memory => "a bound of memory",
+        })
     }
 }
 
@@ -106,7 +126,12 @@ impl Case {
     }
 
     /// Why the case cannot run here, if it cannot.
-    pub(crate) fn missing(&self, subject: &Subject, options: &Options, limits: &Limits) -> Option<String> {
+    pub(crate) fn missing(
+        &self,
+        subject: &Subject,
+        options: &Options,
+        limits: &Limits,
+    ) -> Option<String> {
         let reasons: Vec<_> =
             self.needs.iter().filter_map(|need| need.missing(subject, options, limits)).collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
@@ -167,7 +192,11 @@ mod tests {
             assert!(seen.insert(case.id), "{} twice", case.id);
             let (group, name) = case.id.split_once('.').unwrap_or_default();
             for part in [group, name] {
-                assert!(!part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", case.id);
+                assert!(
+                    !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c == '-'),
+                    "{}",
+                    case.id
+                );
             }
             assert!(!case.about.is_empty() && case.about.len() < 110, "{}", case.id);
         }
@@ -183,7 +212,10 @@ mod tests {
                 let id = piece.split(']').next().unwrap_or("");
                 if id.contains('.') && !id.contains("::") && !id.starts_with('`') {
                     named += 1;
-                    assert!(cases().iter().any(|case| case.id == id), "{id} is named and does not exist");
+                    assert!(
+                        cases().iter().any(|case| case.id == id),
+                        "{id} is named and does not exist"
+                    );
                 }
             }
         }

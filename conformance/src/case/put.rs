@@ -70,8 +70,16 @@ async fn sizes(ctx: &Context) -> Checked {
     for (estimate, size) in [(1, 300_000), (100 << 20, 300_000)] {
         let (key, data) = (ctx.key(&format!("estimate-{estimate}")), ctx.data(size));
         let how = Put { expected_size: Some(estimate), ..Put::default() };
-        let stored = ctx.store.put(&key, data.body(false, &ctx.progress), how).await.step("put with an estimate")?;
-        ensure!(stored.size == size, "put with an estimate of {estimate}: {} bytes stored of {size}", stored.size);
+        let stored = ctx
+            .store
+            .put(&key, data.body(false, &ctx.progress), how)
+            .await
+            .step("put with an estimate")?;
+        ensure!(
+            stored.size == size,
+            "put with an estimate of {estimate}: {} bytes stored of {size}",
+            stored.size
+        );
         ctx.expect(&key, data).await?;
     }
     Ok(())
@@ -95,7 +103,10 @@ async fn durable(ctx: &Context) -> Checked {
         listed.push(entry.step("list after opening the store anew")?.key().clone());
     }
     for (key, _) in stored {
-        ensure!(listed.contains(&key), "after opening the store anew, a listing does not show {key}");
+        ensure!(
+            listed.contains(&key),
+            "after opening the store anew, a listing does not show {key}"
+        );
     }
     Ok(())
 }
@@ -113,7 +124,10 @@ async fn replace(ctx: &Context) -> Checked {
                 listed.push((key, meta.size));
             }
         }
-        ensure!(listed == [(key.clone(), size)], "after replacing with {size} bytes, a listing shows {listed:?}");
+        ensure!(
+            listed == [(key.clone(), size)],
+            "after replacing with {size} bytes, a listing shows {listed:?}"
+        );
     }
     Ok(())
 }
@@ -130,7 +144,12 @@ async fn expect_before(ctx: &Context, key: &Key, before: Before, when: &str) -> 
         Before::Nothing => ctx.expect_absent(key, when).await,
         Before::Old(data) => {
             let meta = ctx.store.head(key).await.step(when)?;
-            ensure!(meta.size == data.size(), "{when}: head gives {} bytes, the old object has {}", meta.size, data.size());
+            ensure!(
+                meta.size == data.size(),
+                "{when}: head gives {} bytes, the old object has {}",
+                meta.size,
+                data.size()
+            );
             ctx.expect(key, data).await.step(when)
         }
     }
@@ -155,7 +174,8 @@ async fn kill_at(ctx: &Context, key: &Key, blocks: u64, before: Before) -> Check
     let data = ctx.data(1 << 20);
     let reached = Arc::new(Notify::new());
     {
-        let writing = ctx.store.put(key, stalling_body(data, blocks, &reached, ctx), Put::default());
+        let writing =
+            ctx.store.put(key, stalling_body(data, blocks, &reached, ctx), Put::default());
         let looking = async {
             reached.notified().await;
             // The store may still be handling what it took.
@@ -167,7 +187,9 @@ async fn kill_at(ctx: &Context, key: &Key, blocks: u64, before: Before) -> Check
         };
         pin_mut!(writing, looking);
         match select(writing, looking).await {
-            Either::Left((Ok(_), _)) => fail!("the put of a body that had not ended returned success"),
+            Either::Left((Ok(_), _)) => {
+                fail!("the put of a body that had not ended returned success")
+            }
             Either::Left((Err(error), _)) => fail!("the put failed before its body did: {error}"),
             Either::Right((seen, _)) => seen?,
         }
@@ -251,7 +273,13 @@ async fn no_leftovers(ctx: &Context) -> Checked {
         let body = failing_body(data, until, false, &ctx.progress);
         let key = ctx.key(&format!("broken-{until}"));
         broken_put(ctx.store.put(&key, body, Put::default()).await, "after a body broke")?;
-        kill_at(ctx, &ctx.key(&format!("killed-{until}")), until.min(1 << 20) / BLOCK, Before::Nothing).await?;
+        kill_at(
+            ctx,
+            &ctx.key(&format!("killed-{until}")),
+            until.min(1 << 20) / BLOCK,
+            Before::Nothing,
+        )
+        .await?;
     }
     // The abort of a dropped writer happens behind its back: give it time.
     let mut left = Vec::new();
@@ -308,14 +336,19 @@ async fn read_one_of(ctx: &Context, key: &Key, versions: [Data; 2]) -> Checked {
         other => other.step("get while the object is replaced")?,
     };
     let Some(data) = versions.into_iter().find(|data| data.size() == object.meta.size) else {
-        fail!("get while the object is replaced gives {} bytes, which no version has", object.meta.size);
+        fail!(
+            "get while the object is replaced gives {} bytes, which no version has",
+            object.meta.size
+        );
     };
     let mut checker = data.checker(0..data.size());
     let mut body = object.body;
     while let Some(chunk) = body.next().await {
         match chunk {
             Err(error) if error.kind() == Kind::Changed => return Ok(()),
-            chunk => checker.feed(&chunk.step("reading while the object is replaced")?).step("reading while the object is replaced")?,
+            chunk => checker
+                .feed(&chunk.step("reading while the object is replaced")?)
+                .step("reading while the object is replaced")?,
         }
     }
     checker.finish().step("reading while the object is replaced")

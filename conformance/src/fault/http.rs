@@ -34,8 +34,16 @@ impl Request {
 
 /// Whether `bytes` begin like an HTTP request.
 pub(super) fn begins_request(bytes: &[u8]) -> bool {
-    const METHODS: [&[u8]; 8] =
-        [b"GET /", b"PUT /", b"HEAD /", b"POST /", b"DELETE /", b"PATCH /", b"OPTIONS /", b"PROPFIND /"];
+    const METHODS: [&[u8]; 8] = [
+        b"GET /",
+        b"PUT /",
+        b"HEAD /",
+        b"POST /",
+        b"DELETE /",
+        b"PATCH /",
+        b"OPTIONS /",
+        b"PROPFIND /",
+    ];
     METHODS.iter().any(|method| bytes.starts_with(method))
 }
 
@@ -58,7 +66,11 @@ pub(super) async fn read_request(
             return Err(invalid("the head of the request is too long"));
         }
         if from.read_buf(buffer).await? == 0 {
-            return if buffer.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            return if buffer.is_empty() {
+                Ok(None)
+            } else {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            };
         }
     };
     let head = buffer.split_to(end);
@@ -118,7 +130,8 @@ async fn read_chunked(
     loop {
         let line = read_line(from, buffer).await?;
         let digits = line.split(';').next().unwrap_or("").trim();
-        let size = u64::from_str_radix(digits, 16).map_err(|_| invalid("a chunk's size is no number"))?;
+        let size =
+            u64::from_str_radix(digits, 16).map_err(|_| invalid("a chunk's size is no number"))?;
         if size == 0 {
             // Trailers, then an empty line.
             while !read_line(from, buffer).await?.is_empty() {}
@@ -129,7 +142,10 @@ async fn read_chunked(
     }
 }
 
-async fn read_line(from: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> io::Result<String> {
+async fn read_line(
+    from: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+) -> io::Result<String> {
     loop {
         if let Some(at) = buffer.windows(2).position(|two| two == b"\r\n") {
             let line = buffer.split_to(at + 2);

@@ -137,7 +137,8 @@ struct Handed {
 
 impl Handed {
     fn put(&self, reply: Reply, head_only: bool) {
-        *self.reply.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some((reply, head_only));
+        *self.reply.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Some((reply, head_only));
         self.ready.notify_one();
     }
 
@@ -278,9 +279,9 @@ async fn reply_piece(
 ) -> io::Result<Option<End>> {
     let length = piece.len() as u64;
     match fault {
-        Some(Fault::ResetReply { after } | Fault::CloseReply { after } | Fault::StallReply { after })
-            if passed + length > after =>
-        {
+        Some(
+            Fault::ResetReply { after } | Fault::CloseReply { after } | Fault::StallReply { after },
+        ) if passed + length > after => {
             let keep = after.saturating_sub(passed) as usize;
             to.write_all(&piece[..keep]).await?;
             to.flush().await?;
@@ -293,7 +294,9 @@ async fn reply_piece(
             }
             to.write_all(&piece[keep..]).await?;
         }
-        Some(Fault::SlowReply { bytes, every }) => trickle(to, piece, bytes, every, faults, round).await?,
+        Some(Fault::SlowReply { bytes, every }) => {
+            trickle(to, piece, bytes, every, faults, round).await?
+        }
         Some(Fault::ReplaceHeader { name, value }) if piece.starts_with(b"HTTP/1.1 ") => {
             let changed = head_end(piece).and_then(|end| replace_header(piece, end, &name, &value));
             match changed {

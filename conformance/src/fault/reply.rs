@@ -49,7 +49,14 @@ impl Reply {
     /// A status and a body.
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
         let body = body.into();
-        Self { status, headers: Vec::new(), sent: body.len(), body, pace: None, ending: Ending::KeepAlive }
+        Self {
+            status,
+            headers: Vec::new(),
+            sent: body.len(),
+            body,
+            pace: None,
+            ending: Ending::KeepAlive,
+        }
     }
 
     /// 200 with a body.
@@ -78,7 +85,9 @@ impl Reply {
     /// Credentials that have expired: 400 in S3, 401 in GCS, 403 in Azure.
     pub fn expired(dialect: Dialect) -> Self {
         match dialect {
-            Dialect::S3 => Self::error(dialect, 400, "ExpiredToken", "The provided token has expired."),
+            Dialect::S3 => {
+                Self::error(dialect, 400, "ExpiredToken", "The provided token has expired.")
+            }
             Dialect::Gcs => Self::error(dialect, 401, "authError", "Invalid Credentials"),
             Dialect::Azure => Self::error(
                 dialect,
@@ -86,7 +95,9 @@ impl Reply {
                 "AuthenticationFailed",
                 "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.",
             ),
-            Dialect::Plain => Self::error(dialect, 401, "", "").header("WWW-Authenticate", "Basic realm=\"test\""),
+            Dialect::Plain => {
+                Self::error(dialect, 401, "", "").header("WWW-Authenticate", "Basic realm=\"test\"")
+            }
         }
     }
 
@@ -150,7 +161,11 @@ impl Reply {
 
     /// Writes the reply, or as much of it as should be sent. After a `HEAD` the
     /// body is left out and its length is still told.
-    pub(super) async fn write(&self, to: &mut (impl AsyncWrite + Unpin), head_only: bool) -> io::Result<()> {
+    pub(super) async fn write(
+        &self,
+        to: &mut (impl AsyncWrite + Unpin),
+        head_only: bool,
+    ) -> io::Result<()> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");

@@ -49,7 +49,10 @@ impl Script {
 
 impl std::fmt::Debug for Script {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Script").field("next", &self.next).field("rules", &self.rules.len()).finish()
+        f.debug_struct("Script")
+            .field("next", &self.next)
+            .field("rules", &self.rules.len())
+            .finish()
     }
 }
 
