@@ -50,7 +50,7 @@ struct Speed {
 
 impl Speed {
     fn measure(&mut self, done: u64, elapsed: Duration) -> f64 {
-        let seconds = (elapsed - self.last.1).as_secs_f64().max(1e-3);
+        let seconds = elapsed.saturating_sub(self.last.1).as_secs_f64().max(1e-3);
         let now = done.saturating_sub(self.last.0) as f64 / seconds;
         self.last = (done, elapsed);
         let weight = (seconds / 5.0).min(1.0);
@@ -112,7 +112,7 @@ mod tests {
         );
         assert_eq!(line(10, 1 << 40, 1e6), "10 B of 1.0 TiB (0%), 976.6 KiB/s");
         assert_eq!(
-            line(1 << 20, 1 << 34, (1 << 20) as f64),
+            line(1 << 20, 1 << 34, f64::from(1 << 20)),
             "1.0 MiB of 16.0 GiB (0%), 1.0 MiB/s, 4:33:03 left"
         );
         assert_eq!(line(1 << 20, 1 << 21, 0.0), "1.0 MiB of 2.0 MiB (50%), 0 B/s");

@@ -43,7 +43,9 @@ fn backups(tree: &str, detail: bool) -> Vec<BackupInfo> {
             system_identifier: row["system_identifier"].as_u64(),
             uncompressed_size: row["uncompressed_size"].as_u64().unwrap(),
             compressed_size: row["compressed_size"].as_u64().unwrap(),
-            user_data: row.get("user_data").map(|data| gojson::Value::parse(data.to_string().as_bytes()).unwrap()),
+            user_data: row
+                .get("user_data")
+                .map(|data| gojson::Value::parse(data.to_string().as_bytes()).unwrap()),
         }),
     };
     list.as_array().unwrap().iter().map(backup).collect()
