@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use walport_engine::codec::transfer;
 use walport_engine::context::Context;
 use walport_engine::error::{EXIT_WAL_MISSING, EXIT_WAL_MISSING_STRICT};
 use walport_engine::memory::Operation;
@@ -59,7 +60,7 @@ const STACK: usize = 256 << 10;
 /// Disk is what the blocking pool is for, and more threads do not make it faster.
 const BLOCKING_THREADS: usize = 4;
 /// How long work on a disk may take to clean up after the command has ended.
-const CLEAN_UP: Duration = Duration::from_secs(5);
+const CLEAN_UP: Duration = Duration::from_secs(3);
 
 /// Runs the command and gives the exit status.
 pub fn run(registry: Registry, table: Arc<Table>, parsed: Parsed) -> u8 {
@@ -173,8 +174,11 @@ impl Program {
                 signal = signalled() => Err(Ended::Signal(signal)),
             }
         });
-        // Whoever still writes a file sees that nobody waits for it and removes it.
         runtime.shutdown_timeout(CLEAN_UP);
+        if result.is_err() {
+            // Whoever still writes a file sees that nobody waits for it and removes it.
+            transfer::settle(CLEAN_UP);
+        }
         result.map_err(|ended| match ended {
             Ended::Failed(error) => error,
             Ended::Signal(signal) => self.stopped_by(signal),
@@ -208,12 +212,15 @@ pub fn runtime() -> Result<Runtime> {
 pub async fn signalled() -> (i32, &'static str) {
     let one = async |kind: SignalKind, name| {
         let number = kind.as_raw_value();
+        if process::is_ignored_at_start(number) {
+            return std::future::pending().await;
+        }
         match signal(kind) {
-            Ok(mut signal) if !process::is_ignored_at_start(number) => {
+            Ok(mut signal) => {
                 signal.recv().await;
                 (number, name)
             }
-            _ => std::future::pending().await,
+            Err(_) => std::future::pending().await,
         }
     };
     tokio::select! {

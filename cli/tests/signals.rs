@@ -3,29 +3,28 @@
 
 mod common;
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::process::{Child, Command, Stdio};
+use std::fs::File;
+use std::io::Read;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Scratch, Tool, user, wait_for};
-use rustix::fs::OFlags;
+use common::{Scratch, Tool, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A `wal-push` of a segment that never ends: a pipe that we hold open.
+/// A `wal-push` that takes much longer than the test: a sparse file of 64 GiB.
 struct Endless {
     child: Child,
-    _pipe: File,
     scratch: Scratch,
 }
 
 fn endless(wrapper: &[&str], flags: &[&str]) -> Endless {
     let scratch = Scratch::new();
-    let tool = Tool::walport(&scratch).with("WALG_FILE_PREFIX", scratch.folder("archive"));
-    let segment = scratch.join("000000010000000000000001");
-    assert!(Command::new("mkfifo").arg(&segment).status().unwrap().success());
-    user::give(&segment);
+    let archive = scratch.folder("archive");
+    let tool = Tool::walport(&scratch)
+        .with("WALG_FILE_PREFIX", &archive)
+        .with("WALG_COMPRESSION_METHOD", "zstd");
+    let segment = scratch.file("000000010000000000000001", "");
+    File::options().write(true).open(&segment).unwrap().set_len(64 << 30).unwrap();
     let line = [&["wal-push", segment.to_str().unwrap()], flags].concat();
     let mut child = tool
         .under(wrapper)
@@ -34,17 +33,12 @@ fn endless(wrapper: &[&str], flags: &[&str]) -> Endless {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Opening fails until somebody reads, so from here on the push is under way.
-    let mut pipe = None;
-    wait_for("the push opens the segment", Duration::from_secs(30), || {
+    // With a temporary file in the archive, the push is under way.
+    wait_for("the upload begins", Duration::from_secs(30), || {
         assert!(child.try_wait().unwrap().is_none(), "the push ended early");
-        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
-        pipe = OpenOptions::new().write(true).custom_flags(flags).open(&segment).ok();
-        pipe.is_some()
+        !files(&archive).is_empty()
     });
-    let mut pipe = pipe.unwrap();
-    pipe.write_all(&vec![7; 10_000]).unwrap();
-    Endless { child, _pipe: pipe, scratch }
+    Endless { child, scratch }
 }
 
 impl Endless {

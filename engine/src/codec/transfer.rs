@@ -6,7 +6,8 @@
 //! body end with its error, so the store aborts.
 
 use std::io::{self, Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
@@ -36,10 +37,14 @@ pub fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<impl Future<Output = Result<T>> + Send + 'static> {
     let (done, result) = oneshot::channel();
+    let alive = Alive::new();
     std::thread::Builder::new()
         .name(name.to_owned())
         .stack_size(STACK)
-        .spawn(move || drop(done.send(work())))
+        .spawn(move || {
+            drop(done.send(work()));
+            drop(alive);
+        })
         .map_err(|error| Error::io("cannot start a thread", error))?;
     let name = name.to_owned();
     Ok(async move {
@@ -47,6 +52,38 @@ pub fn spawn<T: Send + 'static>(
             Err(Error::new(Kind::Internal, format!("the {name} thread ended without a result")))
         })
     })
+}
+
+static THREADS: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+
+fn threads() -> MutexGuard<'static, usize> {
+    THREADS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts one thread for as long as it runs.
+struct Alive;
+
+impl Alive {
+    fn new() -> Self {
+        *threads() += 1;
+        Self
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        *threads() -= 1;
+        ENDED.notify_all();
+    }
+}
+
+/// Waits until every thread of [`spawn`] has ended, and at most for `limit`;
+/// says whether they have. For the end of a process whose futures were dropped:
+/// the threads then see that nobody waits for them and remove what they began.
+pub fn settle(limit: Duration) -> bool {
+    let waited = ENDED.wait_timeout_while(threads(), limit, |alive| *alive > 0);
+    waited.is_ok_and(|(_, timeout)| !timeout.timed_out())
 }
 
 /// A body of what `produce` writes, compressed and encrypted by `pipeline`.
