@@ -18,15 +18,19 @@ pub(super) fn root(target: &str) -> Result<PathBuf> {
             path
         }
         Some((scheme, _)) => {
-            return Err(Error::new(Kind::Config, format!("the file store does not open the scheme {scheme:?}"))
-                .with_hint("Give a plain directory, or file:///path."));
+            return Err(Error::new(
+                Kind::Config,
+                format!("the file store does not open the scheme {scheme:?}"),
+            )
+            .with_hint("Give a plain directory, or file:///path."));
         }
     };
     if path.is_empty() {
         return Err(Error::new(Kind::Config, "the path of the file store is empty")
             .with_hint("Give the directory that holds the archive, as in /srv/backups."));
     }
-    std::path::absolute(path).map_err(|error| Error::io(format!("cannot make {path:?} absolute"), error))
+    std::path::absolute(path)
+        .map_err(|error| Error::io(format!("cannot make {path:?} absolute"), error))
 }
 
 #[cfg(test)]
@@ -45,7 +49,14 @@ mod tests {
             assert_eq!(root(target).unwrap(), PathBuf::from(path), "{target}");
         }
         assert!(root("relative/path").unwrap().is_absolute());
-        for target in ["", "file://", "file://host/srv", "file://localhost", "s3://bucket", "file://localhosts/x"] {
+        for target in [
+            "",
+            "file://",
+            "file://host/srv",
+            "file://localhost",
+            "s3://bucket",
+            "file://localhosts/x",
+        ] {
             let error = root(target).unwrap_err();
             assert_eq!(error.kind(), Kind::Config, "{target}");
             assert!(error.hint().is_some(), "{target}");

@@ -49,7 +49,8 @@ fn run(inner: &Inner, source: &Path, target: &Path, stop: &AtomicBool) -> Result
     if rustix::fs::ioctl_ficlone(temporary.file(), &file).is_ok() {
         temporary.grown(before.size);
     } else {
-        transfer(inner, &file, &mut temporary, before.size, stop).map_err(|error| error.context("cannot copy"))?;
+        transfer(inner, &file, &mut temporary, before.size, stop)
+            .map_err(|error| error.context("cannot copy"))?;
     }
     let after = names::meta_of(&file.metadata().map_err(failed)?);
     let pinned = Get { range: None, version: before.version };
@@ -59,7 +60,13 @@ fn run(inner: &Inner, source: &Path, target: &Path, stop: &AtomicBool) -> Result
 
 /// Copies `size` bytes inside the kernel, or through this process where the
 /// kernel cannot.
-fn transfer(inner: &Inner, mut from: &File, to: &mut Temporary, size: u64, stop: &AtomicBool) -> Result<()> {
+fn transfer(
+    inner: &Inner,
+    mut from: &File,
+    to: &mut Temporary,
+    size: u64,
+    stop: &AtomicBool,
+) -> Result<()> {
     let mut done = 0;
     let mut in_kernel = true;
     let mut buffer = Vec::new();
@@ -75,7 +82,9 @@ fn transfer(inner: &Inner, mut from: &File, to: &mut Temporary, size: u64, stop:
                     to.grown(moved as u64);
                     moved
                 }
-                Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) if done == 0 => {
+                Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM)
+                    if done == 0 =>
+                {
                     in_kernel = false;
                     reservation = Some(inner.budget.reserve(CHUNK as u64, "copying a file")?);
                     buffer.resize(CHUNK, 0);
@@ -85,12 +94,17 @@ fn transfer(inner: &Inner, mut from: &File, to: &mut Temporary, size: u64, stop:
             }
         } else {
             let wanted = (left as usize).min(buffer.len());
-            let moved = from.read(&mut buffer[..wanted]).map_err(|error| Error::io("cannot read the source", error))?;
+            let moved = from
+                .read(&mut buffer[..wanted])
+                .map_err(|error| Error::io("cannot read the source", error))?;
             to.write(&buffer[..moved])?;
             moved
         };
         if moved == 0 {
-            return Err(Error::new(Kind::Changed, format!("the source ended at byte {done} of {size}")));
+            return Err(Error::new(
+                Kind::Changed,
+                format!("the source ended at byte {done} of {size}"),
+            ));
         }
         done += moved as u64;
     }

@@ -27,7 +27,9 @@ pub(super) fn delete(inner: &Inner, keys: Vec<Key>) -> Vec<Deleted> {
         if let Err(error) = inner.directories.prune(&directory) {
             for index in indexes {
                 let deleted = &mut outcomes[index];
-                let told = Error::new(error.kind(), error.to_string()).with_op("delete").with_key(&deleted.key);
+                let told = Error::new(error.kind(), error.to_string())
+                    .with_op("delete")
+                    .with_key(&deleted.key);
                 deleted.outcome = Err(told);
             }
         }

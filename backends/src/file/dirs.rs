@@ -52,7 +52,10 @@ impl Directories {
             // The root is gone, or the parent was removed as empty just now; the
             // caller's next attempt to make its file tells.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io(format!("cannot create the directory {}", directory.display()), error)),
+            Err(error) => Err(Error::io(
+                format!("cannot create the directory {}", directory.display()),
+                error,
+            )),
         }
     }
 
@@ -117,7 +120,7 @@ fn is_settled(directory: &Path) -> bool {
 
 /// Writes the names in `directory` to disk.
 pub(super) fn sync(directory: &Path) -> Result<()> {
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| Error::io(format!("cannot sync the directory {}", directory.display()), error))
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| {
+        Error::io(format!("cannot sync the directory {}", directory.display()), error)
+    })
 }

@@ -1,9 +1,9 @@
 //! Reading: one thread per open object, a chunk or two ahead of the reader.
 
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,15 +40,16 @@ pub(super) async fn get(inner: &Arc<Inner>, key: &Key, how: Get) -> Result<Objec
         }
         Ok(())
     })?);
-    let (meta, range) = result
-        .await
-        .unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the reading thread ended without a result")))?;
+    let (meta, range) = result.await.unwrap_or_else(|_| {
+        Err(Error::new(Kind::Internal, "the reading thread ended without a result"))
+    })?;
     let chunks = stream::unfold(receiver, |mut receiver: mpsc::Receiver<Result<Bytes>>| async {
         receiver.recv().await.map(|chunk| (chunk, receiver))
     });
     let body = exactly(range.end - range.start, chunks.boxed());
     let key = key.clone();
-    let body = body.map(move |chunk| chunk.map_err(|error| error.with_op("get").with_key(&key))).boxed();
+    let body =
+        body.map(move |chunk| chunk.map_err(|error| error.with_op("get").with_key(&key))).boxed();
     Ok(Object { meta, range, body })
 }
 
@@ -126,7 +127,12 @@ impl Reader {
                     .with_hint("Something cut the file while it was being read; check what else writes to the archive."));
                 }
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(Error::io(format!("cannot read {}", self.path.display()), error.into())),
+                Err(error) => {
+                    return Err(Error::io(
+                        format!("cannot read {}", self.path.display()),
+                        error.into(),
+                    ));
+                }
             }
         }
         data.truncate(wanted);
@@ -137,7 +143,10 @@ impl Reader {
     /// Objects are replaced by renaming, which an open file does not notice; one
     /// that another program wrote over in place must not pass for whole.
     fn check_unchanged(&self) -> Result<()> {
-        let now = self.file.metadata().map_err(|error| Error::io(format!("cannot look up {}", self.path.display()), error))?;
+        let now = self
+            .file
+            .metadata()
+            .map_err(|error| Error::io(format!("cannot look up {}", self.path.display()), error))?;
         let pinned = Get { range: None, version: self.meta.version.clone() };
         pinned.check_version(names::meta_of(&now).version.as_deref())
     }

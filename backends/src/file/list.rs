@@ -25,7 +25,11 @@ type Batch = Result<Vec<Entry>>;
 
 /// The entries under `prefix`. The thread starts when the stream is first polled
 /// and ends when the stream is dropped.
-pub(super) fn list<'a>(inner: &Arc<Inner>, prefix: &Key, how: List) -> BoxStream<'a, Result<Entry>> {
+pub(super) fn list<'a>(
+    inner: &Arc<Inner>,
+    prefix: &Key,
+    how: List,
+) -> BoxStream<'a, Result<Entry>> {
     let (inner, prefix) = (Arc::clone(inner), prefix.clone());
     async move {
         let (sender, receiver) = mpsc::channel::<Batch>(1);
@@ -51,7 +55,9 @@ fn entries(
     receiver: mpsc::Receiver<Batch>,
     ended: futures_util::future::BoxFuture<'static, Result<()>>,
 ) -> BoxStream<'static, Result<Entry>> {
-    let batches = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|batch| (batch, receiver)) });
+    let batches = stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|batch| (batch, receiver))
+    });
     let items = batches.flat_map(|batch| match batch {
         Ok(batch) => stream::iter(batch).map(Ok).left_stream(),
         Err(error) => stream::iter([Err(error)]).right_stream(),
@@ -145,13 +151,19 @@ impl<'a> Walk<'a> {
             if key.as_str() <= after && !reaches_into {
                 return Ok(true);
             }
-            let Some(child) = open_directory(&frame.directory, folder, key.as_str())? else { return Ok(true) };
+            let Some(child) = open_directory(&frame.directory, folder, key.as_str())? else {
+                return Ok(true);
+            };
             if self.how.recursive {
                 self.enter(child, key.as_str().to_owned())?;
                 return Ok(true);
             }
             let ancestors = [frame.identity];
-            return if shows(&child, &ancestors)? { Ok(self.give(Entry::Prefix(key))) } else { Ok(true) };
+            return if shows(&child, &ancestors)? {
+                Ok(self.give(Entry::Prefix(key)))
+            } else {
+                Ok(true)
+            };
         }
         if key.as_str() <= after {
             return Ok(true);
@@ -204,7 +216,12 @@ fn open_directory(parent: &OwnedFd, name: &str, prefix: &str) -> Result<Option<O
 }
 
 /// The next page of names of a directory: those greater than `after`.
-fn read_page(inner: &Inner, directory: impl AsFd, prefix: &str, after: Option<&[u8]>) -> Result<Page> {
+fn read_page(
+    inner: &Inner,
+    directory: impl AsFd,
+    prefix: &str,
+    after: Option<&[u8]>,
+) -> Result<Page> {
     let failed = |error| cannot_list(prefix, error);
     let mut page = Page::new(&inner.budget);
     let mut entries = Dir::read_from(&directory).map_err(failed)?;
@@ -222,7 +239,8 @@ fn read_page(inner: &Inner, directory: impl AsFd, prefix: &str, after: Option<&[
         }
         let Some(is_directory) = kind(&directory, name, entry.file_type()) else { continue };
         if is_directory || !names::is_temporary(name.to_bytes()) {
-            let is_new = after.is_none_or(|after| compare(name.to_bytes(), is_directory, after).is_gt());
+            let is_new =
+                after.is_none_or(|after| compare(name.to_bytes(), is_directory, after).is_gt());
             if is_new {
                 page.offer(name.to_bytes(), is_directory);
             }
@@ -293,6 +311,9 @@ fn shows(directory: &OwnedFd, ancestors: &[(u64, u64)]) -> Result<bool> {
 fn warn_of_bytes(prefix: &str, name: &[u8]) {
     static TOLD: AtomicBool = AtomicBool::new(false);
     if !TOLD.swap(true, Ordering::Relaxed) {
-        log::warn!("{prefix:?}{:?} is not UTF-8 and is skipped, as are all such names", String::from_utf8_lossy(name));
+        log::warn!(
+            "{prefix:?}{:?} is not UTF-8 and is skipped, as are all such names",
+            String::from_utf8_lossy(name)
+        );
     }
 }

@@ -21,7 +21,11 @@ pub(super) fn object(root: &Path, key: &Key) -> Result<PathBuf> {
         return Err(Error::new(Kind::Invalid, "a prefix is not an object").with_key(key));
     }
     if is_temporary(key.name().as_bytes()) {
-        return Err(Error::new(Kind::Invalid, "the name is reserved for objects that are being written").with_key(key));
+        return Err(Error::new(
+            Kind::Invalid,
+            "the name is reserved for objects that are being written",
+        )
+        .with_key(key));
     }
     path(root, key)
 }
@@ -70,7 +74,8 @@ pub(super) fn is_temporary(name: &[u8]) -> bool {
 /// object is put in its place.
 pub(super) fn meta(size: u64, seconds: i64, nanoseconds: u32, inode: u64) -> Meta {
     let modified = DateTime::from_timestamp(seconds, nanoseconds).unwrap_or(DateTime::UNIX_EPOCH);
-    let version = format!("{}-{size}-{inode}", i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds));
+    let version =
+        format!("{}-{size}-{inode}", i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds));
     Meta { size, modified, version: Some(version) }
 }
 
@@ -91,10 +96,18 @@ mod tests {
         assert_eq!(folder(root, &Key::root()).unwrap(), Path::new("/srv/"));
         assert_eq!(folder(root, &Key::foreign("a/")).unwrap(), Path::new("/srv/a"));
         for bad in ["../x", "a/../../x", "/etc/passwd", "a//b", "./x", "a/..", "a\0b", "a/"] {
-            assert_eq!(object(root, &Key::foreign(bad)).unwrap_err().kind(), Kind::Invalid, "{bad:?}");
+            assert_eq!(
+                object(root, &Key::foreign(bad)).unwrap_err().kind(),
+                Kind::Invalid,
+                "{bad:?}"
+            );
         }
         for bad in ["../", "/", "a//", "a/../", "a"] {
-            assert_eq!(folder(root, &Key::foreign(bad)).unwrap_err().kind(), Kind::Invalid, "{bad:?}");
+            assert_eq!(
+                folder(root, &Key::foreign(bad)).unwrap_err().kind(),
+                Kind::Invalid,
+                "{bad:?}"
+            );
         }
     }
 

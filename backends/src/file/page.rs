@@ -72,7 +72,9 @@ impl Page {
         if self.limit >= self.largest {
             return false;
         }
-        let Ok(reserved) = self.budget.reserve(self.limit, "listing a folder") else { return false };
+        let Ok(reserved) = self.budget.reserve(self.limit, "listing a folder") else {
+            return false;
+        };
         self.reserved.push(reserved);
         self.limit *= 2;
         true

@@ -33,7 +33,10 @@ enum Step {
 /// writing thread removes what it wrote.
 pub(super) async fn put(inner: &Arc<Inner>, key: &Key, body: Body, how: Put) -> Result<Stored> {
     if how.storage_class.is_some() || !how.tags.is_empty() || how.retention.is_some() {
-        return Err(Error::new(Kind::Unsupported, "files have no storage class, tags or retention"));
+        return Err(Error::new(
+            Kind::Unsupported,
+            "files have no storage class, tags or retention",
+        ));
     }
     let path = names::object(&inner.root, key)?;
     let (sender, receiver) = mpsc::channel(1);
@@ -63,7 +66,12 @@ pub(super) async fn put(inner: &Arc<Inner>, key: &Key, body: Body, how: Put) -> 
     failed.map_or(written, Err)
 }
 
-fn write(inner: &Inner, path: &Path, if_absent: bool, mut steps: mpsc::Receiver<Step>) -> Result<Stored> {
+fn write(
+    inner: &Inner,
+    path: &Path,
+    if_absent: bool,
+    mut steps: mpsc::Receiver<Step>,
+) -> Result<Stored> {
     if if_absent && path.symlink_metadata().is_ok() {
         return Err(exists());
     }
@@ -98,13 +106,22 @@ impl Temporary {
             attempt += 1;
             let temporary = names::temporary(path);
             match OpenOptions::new().write(true).create_new(true).open(&temporary) {
-                Ok(file) => return Ok(Self { file, path: temporary, size: 0, flushed: 0, published: false }),
+                Ok(file) => {
+                    return Ok(Self {
+                        file,
+                        path: temporary,
+                        size: 0,
+                        flushed: 0,
+                        published: false,
+                    });
+                }
                 // A deletion elsewhere may remove the directory as empty before
                 // the file is in it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {
                     path.parent().map_or(Ok(()), |parent| inner.directories.create(parent))?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS => {}
                 Err(error) => return Err(creation_failed(inner, path, error)),
             }
         }
@@ -121,7 +138,12 @@ impl Temporary {
         let pending = self.size - self.flushed;
         if pending >= WRITEBACK {
             // Advice only: a file system that does not take it loses nothing.
-            let _ = rustix::fs::fadvise(self.file.as_fd(), self.flushed, NonZeroU64::new(pending), Advice::DontNeed);
+            let _ = rustix::fs::fadvise(
+                self.file.as_fd(),
+                self.flushed,
+                NonZeroU64::new(pending),
+                Advice::DontNeed,
+            );
             self.flushed = self.size;
         }
     }
@@ -223,9 +245,10 @@ fn creation_failed(inner: &Inner, path: &Path, error: io::Error) -> Error {
             missing if missing.kind() != Kind::NotFound => missing,
             _ => Error::io(format!("cannot create {}", path.display()), error),
         },
-        io::ErrorKind::NotADirectory => {
-            Error::new(Kind::Invalid, "a part of the key's path is an object, and files cannot be folders")
-        }
+        io::ErrorKind::NotADirectory => Error::new(
+            Kind::Invalid,
+            "a part of the key's path is an object, and files cannot be folders",
+        ),
         _ => inner.failed("create", path, error),
     }
 }
@@ -233,7 +256,9 @@ fn creation_failed(inner: &Inner, path: &Path, error: io::Error) -> Error {
 fn naming_failed(path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::IsADirectory => Error::new(Kind::Invalid, "a folder of that name exists"),
-        io::ErrorKind::InvalidFilename => Error::new(Kind::Invalid, "the name is too long for the file system"),
+        io::ErrorKind::InvalidFilename => {
+            Error::new(Kind::Invalid, "the name is too long for the file system")
+        }
         _ => Error::io(format!("cannot rename a finished object to {}", path.display()), error),
     }
 }

@@ -10,7 +10,8 @@ use futures_util::stream::BoxStream;
 use walport_engine::codec::transfer::blocking;
 use walport_engine::memory::Budget;
 use walport_engine::storage::{
-    Body, Deleted, Entry, Error, Get, Key, Kind, Limits, List, Meta, Object, Put, Result, Storage, Stored,
+    Body, Deleted, Entry, Error, Get, Key, Kind, Limits, List, Meta, Object, Put, Result, Storage,
+    Stored,
 };
 
 use super::dirs::Directories;
@@ -64,7 +65,12 @@ impl Inner {
             Ok(found) if found.is_dir() => return Ok(()),
             Ok(_) => "is not a directory".to_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
-            Err(error) => return Err(Error::io(format!("cannot open the archive {}", self.root.display()), error)),
+            Err(error) => {
+                return Err(Error::io(
+                    format!("cannot open the archive {}", self.root.display()),
+                    error,
+                ));
+            }
         };
         Err(Error::new(kind, format!("the archive {} {wrong}", self.root.display()))
             .with_hint("Create the directory, or mount the file system that holds it, then run the command again."))
@@ -92,7 +98,9 @@ impl Inner {
     pub(super) fn failed(&self, what: &str, path: &Path, error: io::Error) -> Error {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => self.missing(),
-            io::ErrorKind::InvalidFilename => Error::new(Kind::Invalid, "the name is too long for the file system"),
+            io::ErrorKind::InvalidFilename => {
+                Error::new(Kind::Invalid, "the name is too long for the file system")
+            }
             _ => Error::io(format!("cannot {what} {}", path.display()), error),
         }
     }
@@ -114,7 +122,9 @@ impl Storage for FileStore {
     }
 
     async fn put(&self, key: &Key, body: Body, how: Put) -> Result<Stored> {
-        put::put(&self.inner, key, body, how).await.map_err(|error| error.with_op("put").with_key(key))
+        put::put(&self.inner, key, body, how)
+            .await
+            .map_err(|error| error.with_op("put").with_key(key))
     }
 
     async fn get(&self, key: &Key, how: Get) -> Result<Object> {
@@ -123,7 +133,10 @@ impl Storage for FileStore {
 
     async fn head(&self, key: &Key) -> Result<Meta> {
         let name = key.clone();
-        self.run("head", key, move |inner| Ok(names::meta_of(&inner.stat(&inner.readable(&name)?)?))).await
+        self.run("head", key, move |inner| {
+            Ok(names::meta_of(&inner.stat(&inner.readable(&name)?)?))
+        })
+        .await
     }
 
     fn list(&self, prefix: &Key, how: List) -> BoxStream<'_, Result<Entry>> {
@@ -137,6 +150,8 @@ impl Storage for FileStore {
     }
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<Stored> {
-        copy::copy(&self.inner, from, to).await.map_err(|error| error.with_op("copy").with_key(from))
+        copy::copy(&self.inner, from, to)
+            .await
+            .map_err(|error| error.with_op("copy").with_key(from))
     }
 }

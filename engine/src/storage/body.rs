@@ -63,6 +63,16 @@ impl Body {
         }
     }
 
+    /// The same body with its stream passed through `change`, which must keep
+    /// the number of bytes. One that can be started again still can.
+    pub fn map(self, change: impl Fn(ByteStream) -> ByteStream + Send + Sync + 'static) -> Self {
+        let inner = match self.inner {
+            Inner::Once(stream) => Inner::Once(change(stream)),
+            Inner::Again(source) => Inner::Again(Arc::new(move || change(source()))),
+        };
+        Self { size: self.size, inner }
+    }
+
     /// The chunks, checked against the size where one was given: a body that
     /// ends early or runs over yields an error as its last item.
     pub fn into_stream(self) -> ByteStream {

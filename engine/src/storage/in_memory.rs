@@ -12,7 +12,8 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use super::{
-    Body, Deleted, Entry, Error, Get, Key, Kind, Limits, List, Meta, Object, Put, Result, Storage, Stored,
+    Body, Deleted, Entry, Error, Get, Key, Kind, Limits, List, Meta, Object, Put, Result, Storage,
+    Stored,
 };
 use crate::memory::CHUNK;
 
@@ -75,14 +76,17 @@ impl InMemory {
     }
 
     fn held(&self, key: &Key, op: &'static str) -> Result<Held> {
-        let found = if key.is_prefix() { None } else { self.lock().objects.get(key.as_str()).cloned() };
+        let found =
+            if key.is_prefix() { None } else { self.lock().objects.get(key.as_str()).cloned() };
         found.ok_or_else(|| Error::new(Kind::NotFound, "no such object").with_op(op).with_key(key))
     }
 
     fn store(&self, key: &Key, data: Bytes, if_absent: bool, op: &'static str) -> Result<Stored> {
         let mut inner = self.lock();
         if if_absent && inner.objects.contains_key(key.as_str()) {
-            return Err(Error::new(Kind::AlreadyExists, "an object of that name exists").with_op(op).with_key(key));
+            return Err(Error::new(Kind::AlreadyExists, "an object of that name exists")
+                .with_op(op)
+                .with_key(key));
         }
         let held = inner.hold(data);
         let stored = Stored { size: held.meta.size, version: held.meta.version.clone() };
@@ -132,7 +136,9 @@ impl Storage for InMemory {
 
     async fn put(&self, key: &Key, body: Body, how: Put) -> Result<Stored> {
         if key.is_prefix() {
-            return Err(Error::new(Kind::Invalid, "a prefix cannot be written").with_op("put").with_key(key));
+            return Err(Error::new(Kind::Invalid, "a prefix cannot be written")
+                .with_op("put")
+                .with_key(key));
         }
         let mut stream = body.into_stream();
         let mut data = Vec::new();
@@ -174,7 +180,9 @@ impl Storage for InMemory {
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<Stored> {
         if !self.limits.server_side_copy {
-            return Err(Error::new(Kind::Unsupported, "this store does not copy").with_op("copy").with_key(from));
+            return Err(Error::new(Kind::Unsupported, "this store does not copy")
+                .with_op("copy")
+                .with_key(from));
         }
         let held = self.held(from, "copy")?;
         self.store(to, held.data, false, "copy")

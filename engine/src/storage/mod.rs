@@ -10,10 +10,19 @@
 
 pub mod body;
 mod ext;
+pub mod faulty;
 pub mod in_memory;
 pub mod key;
 mod limits;
+pub mod metrics;
+pub mod policies;
+pub mod prefix;
 pub mod registry;
+pub mod resume;
+pub mod retry;
+mod settings;
+pub mod stall;
+pub mod throttle;
 
 use std::fmt;
 use std::ops::Range;
@@ -30,7 +39,10 @@ pub use ext::StorageExt;
 pub use in_memory::InMemory;
 pub use key::Key;
 pub use limits::Limits;
+pub use policies::Policies;
 pub use registry::{Backend, Open, Registry};
+pub use settings::SETTINGS;
+pub use stall::Activity;
 
 /// A store, shared.
 pub type Store = Arc<dyn Storage>;
@@ -124,6 +136,8 @@ pub struct Put {
     pub tags: Vec<(String, String)>,
     /// For how long from now the object may not be deleted.
     pub retention: Option<Duration>,
+    /// Where the store may report that bytes move, for who watches for a stall.
+    pub activity: Activity,
 }
 
 impl Put {

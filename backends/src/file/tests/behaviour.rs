@@ -40,7 +40,15 @@ async fn ranges_are_cut_at_the_end_and_refused_past_it() {
     let data = pattern(3 * CHUNK);
     archive.store.put_bytes(&name, data.clone(), Put::default()).await.unwrap();
     let size = data.len() as u64;
-    for range in [0..0, 0..1, 5..9, CHUNK as u64 - 1..CHUNK as u64 + 1, 100..size, size - 1..size + 9, size..size] {
+    for range in [
+        0..0,
+        0..1,
+        5..9,
+        CHUNK as u64 - 1..CHUNK as u64 + 1,
+        100..size,
+        size - 1..size + 9,
+        size..size,
+    ] {
         let object = archive.store.get(&name, Get::range(range.clone())).await.unwrap();
         let end = range.end.min(size);
         assert_eq!(object.range, range.start..end);
@@ -56,7 +64,8 @@ async fn a_reader_that_keeps_every_chunk_gets_them_all() {
     let archive = archive().await;
     let data = pattern(20 * CHUNK);
     archive.store.put_bytes(&key("x"), data.clone(), Put::default()).await.unwrap();
-    let tight = FileStore::open(archive.root.path().to_owned(), Budget::new(CHUNK as u64)).await.unwrap();
+    let tight =
+        FileStore::open(archive.root.path().to_owned(), Budget::new(CHUNK as u64)).await.unwrap();
     let object = tight.get(&key("x"), Get::default()).await.unwrap();
     let refused = tight.get(&key("x"), Get::default()).await.unwrap_err();
     assert_eq!(refused.kind(), Kind::Memory);
@@ -114,8 +123,13 @@ async fn a_file_that_is_cut_or_written_over_is_an_error() {
 #[tokio::test]
 async fn a_body_that_fails_leaves_nothing() {
     let archive = archive().await;
-    let broken = || stream::iter([Ok(pattern(CHUNK)), Err(Error::new(Kind::Unavailable, "cut"))]).boxed();
-    let error = archive.store.put(&key("d/x"), Body::stream(None, broken()), Put::default()).await.unwrap_err();
+    let broken =
+        || stream::iter([Ok(pattern(CHUNK)), Err(Error::new(Kind::Unavailable, "cut"))]).boxed();
+    let error = archive
+        .store
+        .put(&key("d/x"), Body::stream(None, broken()), Put::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
     let short = Body::stream(Some(9), stream::iter([Ok(Bytes::from_static(b"abc"))]).boxed());
     let error = archive.store.put(&key("d/x"), short, Put::default()).await.unwrap_err();
@@ -132,7 +146,10 @@ async fn create_tells_the_loser_and_keeps_the_bytes() {
     let archive = archive().await;
     archive.store.put_bytes(&key("x"), "winner", Put::create()).await.unwrap();
     let error = archive.store.put_bytes(&key("x"), "loser", Put::create()).await.unwrap_err();
-    assert_eq!((error.kind(), error.key(), error.op()), (Kind::AlreadyExists, Some("x"), Some("put")));
+    assert_eq!(
+        (error.kind(), error.key(), error.op()),
+        (Kind::AlreadyExists, Some("x"), Some("put"))
+    );
     assert_eq!(archive.store.get_bytes(&key("x"), 9).await.unwrap(), b"winner");
     assert_eq!(archive.tree(), ["x"]);
 }
@@ -142,7 +159,8 @@ async fn hard_links_create_as_exactly_as_renames() {
     let archive = archive().await;
     let path = archive.path("x");
     for (data, wins) in [("one", true), ("two", false)] {
-        let mut temporary = crate::file::put::Temporary::create(&archive.store.inner, &path).unwrap();
+        let mut temporary =
+            crate::file::put::Temporary::create(&archive.store.inner, &path).unwrap();
         temporary.write(data.as_bytes()).unwrap();
         assert_eq!(temporary.link_new(&path).is_ok(), wins);
     }
@@ -156,9 +174,16 @@ async fn deleting_is_idempotent_and_removes_empty_folders() {
     for name in ["a/b/c/one", "a/b/two", "three"] {
         archive.store.put_bytes(&key(name), "1", Put::default()).await.unwrap();
     }
-    let keys = [key("a/b/c/one"), key("missing"), key("a/b"), Key::foreign("../x"), key("three/not/a/folder")];
+    let keys = [
+        key("a/b/c/one"),
+        key("missing"),
+        key("a/b"),
+        Key::foreign("../x"),
+        key("three/not/a/folder"),
+    ];
     let deleted = archive.store.delete(&keys).await.unwrap();
-    let outcomes: Vec<_> = deleted.iter().map(|done| done.outcome.as_ref().map_err(Error::kind)).collect();
+    let outcomes: Vec<_> =
+        deleted.iter().map(|done| done.outcome.as_ref().map_err(Error::kind)).collect();
     assert_eq!(outcomes, [Ok(&()), Ok(&()), Ok(&()), Err(Kind::Invalid), Ok(&())]);
     assert!(deleted.iter().zip(&keys).all(|(done, key)| done.key == *key));
     assert_eq!(archive.tree(), ["a", "a/b", "a/b/two", "three"]);
@@ -206,7 +231,8 @@ async fn what_files_cannot_hold_is_refused() {
     let long = "x".repeat(256);
     let temporary = "x.tmp.20260428T113012Z-9f2c6a4b9f2c6a4b";
     for name in ["a", "a/b/c", "../outside", "a//b", "a/", &long, temporary] {
-        let error = archive.store.put_bytes(&Key::foreign(name), "2", Put::default()).await.unwrap_err();
+        let error =
+            archive.store.put_bytes(&Key::foreign(name), "2", Put::default()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid, "{name}: {error}");
     }
     archive.store.put_bytes(&key(&"y".repeat(255)), "2", Put::create()).await.unwrap();
@@ -252,7 +278,12 @@ async fn the_registry_opens_paths_and_urls() {
     let path = archive.root.path().to_str().unwrap();
     for target in [path.to_owned(), format!("file://{path}"), format!("file://localhost{path}/")] {
         let backend = registry.by_url(&target).unwrap();
-        let store = (backend.open)(Open { target: &target, settings: &settings, budget: &budget, retries: 0 });
+        let store = (backend.open)(Open {
+            target: &target,
+            settings: &settings,
+            budget: &budget,
+            retries: 0,
+        });
         store.await.unwrap().put_bytes(&key("x"), "1", Put::default()).await.unwrap();
     }
     assert_eq!(archive.tree(), ["x"]);

@@ -98,7 +98,8 @@ async fn exactly_one_of_many_processes_creates() {
 #[test]
 fn endless_worker() {
     let (directory, own) = workplace();
-    let until = Instant::now() + if own.is_some() { Duration::from_millis(50) } else { Duration::from_secs(60) };
+    let until = Instant::now()
+        + if own.is_some() { Duration::from_millis(50) } else { Duration::from_secs(60) };
     futures_executor::block_on(async {
         let store = open(&directory).await;
         let mut number = 0_usize;
@@ -197,7 +198,8 @@ async fn a_full_disk_is_told_and_leaves_nothing() {
 
 /// Runs a worker where `directory` is a file system of its own.
 fn in_own_mounts(directory: &Path, options: &str, worker: &str) -> String {
-    let script = format!("mount -t tmpfs -o {options} tmpfs \"${DIRECTORY}\" && exec {}", command(worker));
+    let script =
+        format!("mount -t tmpfs -o {options} tmpfs \"${DIRECTORY}\" && exec {}", command(worker));
     let child = Command::new("unshare")
         .args(["-m", "sh", "-c", &script])
         .env(DIRECTORY, directory)

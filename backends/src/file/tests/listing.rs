@@ -19,7 +19,8 @@ fn tree(random: &mut fastrand::Rng) -> std::collections::BTreeSet<String> {
     let mut found = std::collections::BTreeSet::new();
     for _ in 0..random.usize(0..60) {
         let depth = random.usize(0..4);
-        let mut name: Vec<String> = (0..depth).map(|_| (*random.choice(PARTS).unwrap()).to_owned()).collect();
+        let mut name: Vec<String> =
+            (0..depth).map(|_| (*random.choice(PARTS).unwrap()).to_owned()).collect();
         name.push(format!("{}_", random.choice(PARTS).unwrap()));
         found.insert(name.join("/"));
     }
@@ -42,17 +43,28 @@ async fn listings_equal_those_of_a_model() {
         }
         std::fs::create_dir_all(archive.path("empty/below")).unwrap();
         std::fs::write(archive.path("empty/x.tmp.20260428T113012Z-9f2c6a4b9f2c6a4b"), "").unwrap();
-        assert_eq!(names(&archive.store, "", List::recursive()).await, tree.iter().cloned().collect::<Vec<_>>());
+        assert_eq!(
+            names(&archive.store, "", List::recursive()).await,
+            tree.iter().cloned().collect::<Vec<_>>()
+        );
         let all: Vec<&String> = tree.iter().collect();
         for _ in 0..20 {
             let prefix = random.choice(&all).map_or(Key::root(), |name| key(name).parent());
             let mut how = List { recursive: random.bool(), after: None };
             if let Some(after) = random.choice(&all).filter(|_| random.bool()) {
-                let after = if random.bool() { key(after) } else { Key::parse(format!("{after}!")).unwrap() };
+                let after = if random.bool() {
+                    key(after)
+                } else {
+                    Key::parse(format!("{after}!")).unwrap()
+                };
                 how.after = Some(if random.bool() { after } else { after.parent() });
             }
             let found = names(&archive.store, prefix.as_str(), how.clone()).await;
-            assert_eq!(found, names(&model, prefix.as_str(), how.clone()).await, "{prefix} {how:?} of {all:?}");
+            assert_eq!(
+                found,
+                names(&model, prefix.as_str(), how.clone()).await,
+                "{prefix} {how:?} of {all:?}"
+            );
         }
     }
 }
@@ -90,7 +102,9 @@ async fn odd_names_and_links_do_no_harm() {
     archive.store.put_bytes(&key("a/x"), "1", Put::default()).await.unwrap();
     let outside = tempfile::tempdir().unwrap();
     std::fs::write(outside.path().join("far"), "22").unwrap();
-    let link = |to: &std::path::Path, name: &str| std::os::unix::fs::symlink(to, archive.path(name)).unwrap();
+    let link = |to: &std::path::Path, name: &str| {
+        std::os::unix::fs::symlink(to, archive.path(name)).unwrap()
+    };
     link(outside.path(), "linked");
     link(archive.root.path(), "a/loop");
     link(std::path::Path::new("/no/such/file"), "broken");
