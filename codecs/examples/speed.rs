@@ -28,7 +28,9 @@ const RUNS: &[(&str, &str)] = &[
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let text = |index: usize, default: &str| arguments.get(index).map_or(default, String::as_str).to_owned();
+    let text = |index: usize, default: &str| {
+        arguments.get(index).map_or(default, String::as_str).to_owned()
+    };
     match text(0, "").as_str() {
         "" => Err("usage: speed FILE [MEMORY_KIB [THREADS]]".into()),
         "run" => run(&arguments[1..]),
@@ -49,7 +51,9 @@ fn main() -> Outcome<()> {
 }
 
 fn run(arguments: &[String]) -> Outcome<()> {
-    let [file, memory, threads, method, level] = arguments else { return Err("five arguments".into()) };
+    let [file, memory, threads, method, level] = arguments else {
+        return Err("five arguments".into());
+    };
     let options = Options {
         level: Some(level.clone()).filter(|level| !level.is_empty()),
         memory: memory.parse::<u64>()? << 10,
@@ -109,7 +113,8 @@ fn decode(packed: &std::path::Path, method: &str) -> Outcome<()> {
         let mut decoder = lz4_flex::frame::FrameDecoder::new(BufReader::new(from));
         return Ok(copy(&mut decoder, &mut io::sink(), &mut buffer)?);
     }
-    let codec = readable().into_iter().find(|codec| codec.name() == method).ok_or("no such codec")?;
+    let codec =
+        readable().into_iter().find(|codec| codec.name() == method).ok_or("no such codec")?;
     let mut decoder = codec.decoder(Box::new(from))?;
     Ok(copy(&mut decoder, &mut io::sink(), &mut buffer)?)
 }
@@ -130,9 +135,8 @@ struct Count(u64, Option<File>);
 impl Write for Count {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.0 += data.len() as u64;
-        match &mut self.1 {
-            Some(file) => file.write_all(data)?,
-            None => {}
+        if let Some(file) = &mut self.1 {
+            file.write_all(data)?;
         }
         Ok(data.len())
     }

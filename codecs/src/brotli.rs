@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 
 use brotli::enc::StandardAlloc;
-use brotli::enc::encode::{BrotliEncoderOperation, BrotliEncoderParameter, BrotliEncoderStateStruct};
+use brotli::enc::encode::{
+    BrotliEncoderOperation, BrotliEncoderParameter, BrotliEncoderStateStruct,
+};
 use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
 use walport_engine::codec::{Codec, Finish, Footprint};
 use walport_engine::{Error, Kind, Result};
@@ -14,8 +16,12 @@ use crate::stream::{Decode, Decoder, Encode, Encoder, Sink, Source, Step, corrup
 const NAME: &str = "brotli";
 /// WAL-G's quality.
 pub const DEFAULT_QUALITY: u32 = 3;
+/// The highest quality: those above search for minutes and hold what they
+/// search.
+pub const MAX_QUALITY: u32 = 9;
 const LARGEST_WINDOW: u32 = 22;
-const SMALLEST_WINDOW: u32 = 16;
+// Below it, the higher qualities take more memory instead of less.
+const SMALLEST_WINDOW: u32 = 17;
 
 /// Brotli with a quality and a window.
 #[derive(Debug)]
@@ -44,10 +50,27 @@ impl Brotli {
     }
 }
 
-/// An upper bound of what an encoder holds.
+/// What an encoder holds in KiB, by quality (0 to 9) and window (2^17 to 2^22):
+/// measured on 12 MiB of noise and of pages, the larger of the two.
+const HELD_KIB: [[u32; 6]; 10] = [
+    [396, 396, 396, 396, 396, 396],
+    [844, 844, 844, 844, 844, 844],
+    [1416, 2144, 3680, 6752, 12896, 25184],
+    [1416, 2144, 3680, 6752, 12896, 25184],
+    [2276, 3200, 5332, 9804, 20368, 37712],
+    [2944, 3748, 5920, 10644, 20900, 38232],
+    [3968, 4768, 6924, 11668, 21920, 39256],
+    [10144, 10944, 13100, 17544, 28096, 45428],
+    [18336, 19136, 21488, 25732, 36284, 53616],
+    [35500, 38108, 39888, 43444, 50912, 69548],
+];
+
+/// What an encoder holds in bytes: a sixteenth above the measured, since other
+/// data may take a little more.
 fn encoder_bytes(quality: u32, window: u32) -> u64 {
-    let _ = quality;
-    (8 << window) + (4 << 20)
+    let row = &HELD_KIB[quality.min(MAX_QUALITY) as usize];
+    let held = row[(window.clamp(SMALLEST_WINDOW, LARGEST_WINDOW) - SMALLEST_WINDOW) as usize];
+    u64::from(held + held / 16) << 10
 }
 
 impl Codec for Brotli {
@@ -60,7 +83,7 @@ impl Codec for Brotli {
     }
 
     fn footprint(&self) -> Footprint {
-        Footprint { encode: encoder_bytes(self.quality, self.window), decode: 5 << 20 }
+        Footprint { encode: encoder_bytes(self.quality, self.window), decode: 7 << 20 }
     }
 
     fn encoder<'a>(&self, to: Sink<'a>) -> Result<Box<dyn Finish + Send + 'a>> {
@@ -90,9 +113,10 @@ struct Packer {
 
 impl Encode for Packer {
     fn step(&mut self, input: &[u8], output: &mut [u8], finish: bool) -> io::Result<Step> {
-        let operation = match finish {
-            true => BrotliEncoderOperation::BROTLI_OPERATION_FINISH,
-            false => BrotliEncoderOperation::BROTLI_OPERATION_PROCESS,
+        let operation = if finish {
+            BrotliEncoderOperation::BROTLI_OPERATION_FINISH
+        } else {
+            BrotliEncoderOperation::BROTLI_OPERATION_PROCESS
         };
         let (mut left, mut consumed) = (input.len(), 0);
         let (mut room, mut produced) = (output.len(), 0);
@@ -143,7 +167,9 @@ impl Decode for Unpacker {
         );
         match result {
             BrotliResult::ResultFailure => Err(corrupt(NAME, "the data does not decode")),
-            other => Ok(Step { consumed, produced, ended: matches!(other, BrotliResult::ResultSuccess) }),
+            other => {
+                Ok(Step { consumed, produced, ended: matches!(other, BrotliResult::ResultSuccess) })
+            }
         }
     }
 
@@ -151,4 +177,3 @@ impl Decode for Unpacker {
         false
     }
 }
-

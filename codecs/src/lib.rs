@@ -28,7 +28,7 @@ pub const METHODS: &[&str] = &["lz4", "zstd", "brotli", "lzma", "none"];
 /// How to write.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The level: a name or number of zstd, the quality of brotli (0 to 11), the
+    /// The level: a name or number of zstd, the quality of brotli (0 to 9), the
     /// preset of lzma (0 to 9). `None` is the codec's default.
     pub level: Option<String>,
     /// The bytes that one encoder may hold.
@@ -71,11 +71,19 @@ pub fn writer(method: &str, options: &Options) -> Result<SharedCodec> {
         "lz4" => Arc::new(lz4::Lz4::new(memory, options.threads)?),
         "none" => Arc::new(none::Plain),
         "zstd" => Arc::new(zstd::Zstd::new(zstd_level(level)?, memory)?),
-        "brotli" => Arc::new(brotli::Brotli::new(number(&method, level, brotli::DEFAULT_QUALITY, 0..=11)?, memory)?),
-        "lzma" => Arc::new(lzma::Lzma::new(number(&method, level, lzma::DEFAULT_PRESET, 0..=9)?, memory)?),
+        "brotli" => Arc::new(brotli::Brotli::new(
+            number(&method, level, brotli::DEFAULT_QUALITY, 0..=brotli::MAX_QUALITY)?,
+            memory,
+        )?),
+        "lzma" => {
+            Arc::new(lzma::Lzma::new(number(&method, level, lzma::DEFAULT_PRESET, 0..=9)?, memory)?)
+        }
         _ => {
-            return Err(Error::new(Kind::Config, format!("{method:?} is not a compression method"))
-                .with_hint(format!("Use one of {}.", METHODS.join(", "))));
+            return Err(Error::new(
+                Kind::Config,
+                format!("{method:?} is not a compression method"),
+            )
+            .with_hint(format!("Use one of {}.", METHODS.join(", "))));
         }
     })
 }

@@ -7,7 +7,9 @@ use liblzma::stream::{Action, Error as LzmaError, LzmaOptions, Status, Stream};
 use walport_engine::codec::{Codec, Finish, Footprint};
 use walport_engine::{Error, Kind, Result};
 
-use crate::stream::{BUFFER, Decode, Decoder, Encode, Encoder, Sink, Source, Step, corrupt, out_of_memory};
+use crate::stream::{
+    BUFFER, Decode, Decoder, Encode, Encoder, Sink, Source, Step, corrupt, out_of_memory,
+};
 
 const NAME: &str = "lzma";
 /// WAL-G's dictionary, and the largest we write: 8 MiB.
@@ -52,7 +54,7 @@ fn encoder_bytes(preset: u32, dictionary: u32) -> u64 {
     let dictionary = u64::from(dictionary);
     let links = if preset >= 4 { 8 } else { 4 };
     let window = dictionary + dictionary / 2 + (1 << 19);
-    let hashes = 4 * (dictionary.next_power_of_two().max(1 << 16) + (1 << 16) + (1 << 10));
+    let hashes = 4 * ((dictionary.next_power_of_two() / 2).max(1 << 16) + (1 << 16) + (1 << 10));
     let state = 1 << 20;
     window + links * dictionary + hashes + state + BUFFER as u64
 }
@@ -88,7 +90,8 @@ impl Codec for Lzma {
     }
 
     fn decoder<'a>(&self, from: Source<'a>) -> Result<Source<'a>> {
-        let stream = Stream::new_lzma_decoder(DECODE_LIMIT).map_err(|_| Error::from(out_of_memory(NAME)))?;
+        let stream =
+            Stream::new_lzma_decoder(DECODE_LIMIT).map_err(|_| Error::from(out_of_memory(NAME)))?;
         Ok(Box::new(Decoder::new(Machine { stream }, from)))
     }
 }

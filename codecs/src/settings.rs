@@ -21,7 +21,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new(
         LEVEL,
         "Compression",
-        "Level of the codec that writes: zstd as WALG_ZSTD_LEVEL, brotli 0 to 11 (3), lzma 0 to 9 (1). lz4 and none have no level.",
+        "Level of the codec that writes: zstd as WALG_ZSTD_LEVEL, brotli 0 to 9 (3), lzma 0 to 9 (1). lz4 and none have no level.",
     ),
 ];
 
@@ -36,8 +36,11 @@ pub fn from_settings(settings: &Settings, memory: u64, threads: usize) -> Result
     let level = settings.text(LEVEL);
     let zstd_level = settings.text(ZSTD_LEVEL);
     if zstd_level.is_some() && !method.eq_ignore_ascii_case("zstd") {
-        return Err(Error::new(Kind::Config, format!("{ZSTD_LEVEL} is set, but {METHOD} is {method}"))
-            .with_hint(format!("Set {METHOD} to zstd, or unset {ZSTD_LEVEL}.")));
+        return Err(Error::new(
+            Kind::Config,
+            format!("{ZSTD_LEVEL} is set, but {METHOD} is {method}"),
+        )
+        .with_hint(format!("Set {METHOD} to zstd, or unset {ZSTD_LEVEL}.")));
     }
     if let (Some(zstd_level), Some(level)) = (zstd_level, level)
         && !zstd_level.eq_ignore_ascii_case(level)

@@ -31,7 +31,9 @@ pub struct Step {
 /// Input that does not decode.
 pub fn corrupt(codec: &str, what: &str) -> io::Error {
     Error::new(Kind::Corrupt, format!("damaged {codec} data: {what}"))
-        .with_hint("The object is damaged or was cut short; take it from another copy if there is one.")
+        .with_hint(
+            "The object is damaged or was cut short; take it from another copy if there is one.",
+        )
         .into()
 }
 
@@ -65,7 +67,8 @@ impl<'a, M: Encode> Encoder<'a, M> {
     fn step(&mut self, input: &[u8], finish: bool) -> io::Result<Step> {
         let step = self.machine.step(input, &mut self.out[self.filled..], finish)?;
         self.filled += step.produced;
-        if step.consumed == 0 && step.produced == 0 && !step.ended && !(input.is_empty() && !finish) {
+        let moved = step.consumed > 0 || step.produced > 0 || step.ended;
+        if !moved && (finish || !input.is_empty()) {
             return Err(Error::new(Kind::Internal, "a compressor makes no progress").into());
         }
         if self.filled == self.out.len() {
@@ -159,9 +162,10 @@ impl<'a, M: Decode> Decoder<'a, M> {
         loop {
             if self.ended {
                 self.fill()?;
-                return match self.exhausted {
-                    true => Ok(0),
-                    false => Err(corrupt(M::NAME, "bytes follow the end of the stream")),
+                return if self.exhausted {
+                    Ok(0)
+                } else {
+                    Err(corrupt(M::NAME, "bytes follow the end of the stream"))
                 };
             }
             let input = &self.input[self.start..self.end];
@@ -175,9 +179,10 @@ impl<'a, M: Decode> Decoder<'a, M> {
                 continue;
             }
             if self.exhausted && step.consumed == 0 {
-                return match self.machine.may_end() {
-                    true => Ok(0),
-                    false => Err(corrupt(M::NAME, "the stream ends early")),
+                return if self.machine.may_end() {
+                    Ok(0)
+                } else {
+                    Err(corrupt(M::NAME, "the stream ends early"))
                 };
             }
             if step.consumed == 0 && self.start < self.end {

@@ -8,9 +8,13 @@ use std::sync::{Arc, Mutex};
 use walport_engine::codec::{Codec, Finish, Footprint};
 use walport_engine::{Error, Kind, Result};
 use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective;
-use zstd::zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
+use zstd::zstd_safe::{
+    CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name,
+};
 
-use crate::stream::{BUFFER, Decode, Decoder, Encode, Encoder, Sink, Source, Step, corrupt, out_of_memory};
+use crate::stream::{
+    BUFFER, Decode, Decoder, Encode, Encoder, Sink, Source, Step, corrupt, out_of_memory,
+};
 
 const NAME: &str = "zstd";
 /// The largest window we write, as a power of two: 8 MiB.
@@ -24,7 +28,8 @@ pub const DEFAULT_LEVEL: i32 = 3;
 pub const MAX_LEVEL: i32 = 22;
 
 /// WAL-G's names of levels, as the C library's numbers.
-pub const LEVEL_NAMES: &[(&str, i32)] = &[("fastest", 1), ("default", 3), ("better", 7), ("best", 11)];
+pub const LEVEL_NAMES: &[(&str, i32)] =
+    &[("fastest", 1), ("default", 3), ("better", 7), ("best", 11)];
 
 /// How a level looks for matches: it decides which tables there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +124,10 @@ pub struct Zstd {
 
 impl fmt::Debug for Zstd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Zstd").field("level", &self.level).field("shape", &self.shape).finish_non_exhaustive()
+        f.debug_struct("Zstd")
+            .field("level", &self.level)
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
     }
 }
 
@@ -213,10 +221,8 @@ impl Encode for Packer {
         };
         let mut source = InBuffer::around(input);
         let mut target = OutBuffer::around(output);
-        let directive = match finish {
-            true => ZSTD_EndDirective::ZSTD_e_end,
-            false => ZSTD_EndDirective::ZSTD_e_continue,
-        };
+        let directive =
+            if finish { ZSTD_EndDirective::ZSTD_e_end } else { ZSTD_EndDirective::ZSTD_e_continue };
         let left = context.compress_stream2(&mut target, &mut source, directive).map_err(failed)?;
         Ok(Step { consumed: source.pos(), produced: target.pos(), ended: finish && left == 0 })
     }
@@ -283,7 +289,10 @@ mod tests {
             for window in SMALLEST_WINDOW..=LARGEST_WINDOW {
                 let shape = Shape::of(level, window);
                 let (held, said) = (held(level, shape), shape.bytes());
-                assert!(held <= said && said <= held + held / 50, "level {level}, {shape:?}: {held} held, {said} said");
+                assert!(
+                    held <= said && said <= held + held / 50,
+                    "level {level}, {shape:?}: {held} held, {said} said"
+                );
             }
         }
     }

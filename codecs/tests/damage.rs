@@ -69,11 +69,19 @@ fn flipped_bits_are_noticed_where_the_format_can() {
                 Ok(all) if all == data && (codec.name() == "gzip" && at < 10) => {}
                 Ok(all) => {
                     let told = "the content changed, and nothing was said";
-                    assert!(!has_checksum(&codec) || all == data, "{} byte {at}: {told}", codec.name());
+                    assert!(
+                        !has_checksum(&codec) || all == data,
+                        "{} byte {at}: {told}",
+                        codec.name()
+                    );
                 }
                 Err(error) => {
                     let kind = error.kind();
-                    assert!(kind == Kind::Corrupt || kind == Kind::Unsupported, "{} byte {at}: {error}", codec.name());
+                    assert!(
+                        kind == Kind::Corrupt || kind == Kind::Unsupported,
+                        "{} byte {at}: {error}",
+                        codec.name()
+                    );
                 }
             }
         }
@@ -83,7 +91,7 @@ fn flipped_bits_are_noticed_where_the_format_can() {
 #[test]
 fn noise_is_refused() {
     let mut random = seeded("noise");
-    for codec in walport_codecs::readable().into_iter().filter(|codec| has_checksum(codec)) {
+    for codec in walport_codecs::readable().into_iter().filter(has_checksum) {
         if codec.name() == "none" {
             continue;
         }
@@ -101,7 +109,8 @@ fn several_frames_are_one_stream() {
     let skippable = [&[0x5A, 0x2A, 0x4D, 0x18, 5, 0, 0, 0][..], b"notes"].concat();
     for method in ["lz4", "zstd"] {
         let codec = writer(method, None, 16 << 20, 1);
-        let parts: Vec<Vec<u8>> = inputs(&mut random, 100_000).into_iter().map(|(_, data)| data).collect();
+        let parts: Vec<Vec<u8>> =
+            inputs(&mut random, 100_000).into_iter().map(|(_, data)| data).collect();
         let mut bytes = skippable.clone();
         for part in &parts {
             bytes.extend(encode(&*codec, part, 1 << 20));
@@ -131,7 +140,8 @@ fn lz4_frames_of_other_writers() {
     use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
     let mut random = seeded("lz4 frames");
     for mode in [BlockMode::Linked, BlockMode::Independent] {
-        for size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB] {
+        for size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB]
+        {
             for checksums in [false, true] {
                 for (kind, data) in inputs(&mut random, 1_500_000) {
                     let info = FrameInfo::new()
@@ -158,7 +168,9 @@ fn lz4_frames_of_other_writers() {
 fn lz4_flex_reads_our_frames() {
     use std::io::Read;
     let mut random = seeded("lz4_flex");
-    for (memory, threads) in [(200 << 10, 1), (600 << 10, 1), (9 << 20, 1), (9 << 20, 2), (20 << 20, 8)] {
+    for (memory, threads) in
+        [(200 << 10, 1), (600 << 10, 1), (9 << 20, 1), (9 << 20, 2), (20 << 20, 8)]
+    {
         let codec = writer("lz4", None, memory, threads);
         for (kind, data) in inputs(&mut random, 5_000_000) {
             let bytes = encode(&*codec, &data, 64 << 10);

@@ -25,19 +25,28 @@ fn wal_objects_of_every_codec_decode() {
         .filter_map(|line| line.split_once("  "))
         .map(|(digest, path)| (path.rsplit('/').next().unwrap(), digest))
         .collect();
-    for (folder, extension, objects) in
-        [("wal-lz4", "lz4", 4), ("wal-lzma", "lzma", 3), ("wal-brotli", "br", 4), ("wal-zstd", "zst", 4), ("wal-none", "", 2)]
-    {
+    for (folder, extension, objects) in [
+        ("wal-lz4", "lz4", 4),
+        ("wal-lzma", "lzma", 3),
+        ("wal-brotli", "br", 4),
+        ("wal-zstd", "zst", 4),
+        ("wal-none", "", 2),
+    ] {
         let mut seen = 0;
         for entry in fs::read_dir(golden().join(folder).join("wal_005")).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
             if path.ends_with(HEX_DUMP) {
-                support::assert_corrupt(&*support::reader(extension), &fs::read(&path).unwrap(), "hex dump");
+                support::assert_corrupt(
+                    &*support::reader(extension),
+                    &fs::read(&path).unwrap(),
+                    "hex dump",
+                );
                 continue;
             }
             let plain = name.strip_suffix(extension).unwrap().trim_end_matches('.');
-            let content = support::decode(&*support::reader(extension), &fs::read(&path).unwrap()).unwrap();
+            let content =
+                support::decode(&*support::reader(extension), &fs::read(&path).unwrap()).unwrap();
             let digest = hex::encode(Sha256::digest(&content));
             assert_eq!(Some(&digest.as_str()), recorded.get(plain), "{}", path.display());
             seen += 1;

@@ -62,17 +62,18 @@ impl<'a> Decoder<'a> {
                     None if self.seen => self.ended = true,
                     None => return Err(corrupt(NAME, "the stream ends early")),
                 },
-                Some(frame) => match frame.header.block(&mut self.from, &mut self.packed, &mut self.content)? {
-                    Some(stored) => {
+                Some(frame) => {
+                    let block =
+                        frame.header.block(&mut self.from, &mut self.packed, &mut self.content)?;
+                    if let Some(stored) = block {
                         self.end = frame.unpack(stored, &self.packed, &mut self.content)?;
                         self.start = 0;
-                    }
-                    None => {
+                    } else {
                         frame.header.end(&mut self.from, &frame.hash, frame.size)?;
                         self.frame = None;
                         self.seen = true;
                     }
-                },
+                }
             }
         }
         Ok(())
@@ -85,16 +86,22 @@ impl Frame {
     }
 
     /// Makes the block's content stand in `content`, and says how long it is.
-    fn unpack(&mut self, stored: Stored, packed: &[u8], content: &mut Vec<u8>) -> io::Result<usize> {
+    fn unpack(
+        &mut self,
+        stored: Stored,
+        packed: &[u8],
+        content: &mut Vec<u8>,
+    ) -> io::Result<usize> {
         let len = match stored {
             Stored::Raw(len) => len,
             Stored::Packed(len) => {
                 let most = self.header.block.bytes();
                 room(content, most, self.header.block);
                 let (packed, into) = (&packed[..len], &mut content[..most]);
-                match self.history.is_empty() {
-                    true => decompress_into(packed, into),
-                    false => decompress_into_with_dict(packed, into, &self.history),
+                if self.history.is_empty() {
+                    decompress_into(packed, into)
+                } else {
+                    decompress_into_with_dict(packed, into, &self.history)
                 }
                 .map_err(|error| corrupt(NAME, &error.to_string()))?
             }

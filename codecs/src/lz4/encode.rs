@@ -100,9 +100,10 @@ impl Write for Encoder<'_> {
 impl Finish for Encoder<'_> {
     fn finish(mut self: Box<Self>) -> io::Result<()> {
         self.start()?;
-        match self.block.data.is_empty() {
-            true => self.store(true)?,
-            false => self.turn(true)?,
+        if self.block.data.is_empty() {
+            self.store(true)?;
+        } else {
+            self.turn(true)?;
         }
         let mut end = [0; 8];
         end[..4].copy_from_slice(&END_MARK.to_le_bytes());

@@ -94,9 +94,12 @@ impl Header {
             match u32::from_le_bytes(magic) {
                 MAGIC => return Self::descriptor(from).map(Some),
                 LEGACY_MAGIC => {
-                    return Err(Error::new(Kind::Unsupported, "the lz4 data is of the legacy format")
-                        .with_hint("Convert the object with the lz4 program.")
-                        .into());
+                    return Err(Error::new(
+                        Kind::Unsupported,
+                        "the lz4 data is of the legacy format",
+                    )
+                    .with_hint("Convert the object with the lz4 program.")
+                    .into());
                 }
                 magic if SKIPPABLE_MAGICS.contains(&magic) => {
                     let len = word(from)?;
@@ -175,7 +178,9 @@ impl Header {
             return Err(corrupt(NAME, "the content does not match its checksum"));
         }
         match self.content_size {
-            Some(wanted) if wanted != size => Err(corrupt(NAME, "the content is not of the recorded size")),
+            Some(wanted) if wanted != size => {
+                Err(corrupt(NAME, "the content is not of the recorded size"))
+            }
             _ => Ok(()),
         }
     }
@@ -186,10 +191,7 @@ fn early() -> io::Error {
 }
 
 fn exactly(from: &mut impl Read, into: &mut [u8]) -> io::Result<()> {
-    match read_full(from, into)? == into.len() {
-        true => Ok(()),
-        false => Err(early()),
-    }
+    if read_full(from, into)? == into.len() { Ok(()) } else { Err(early()) }
 }
 
 fn word(from: &mut impl Read) -> io::Result<u32> {
@@ -199,10 +201,7 @@ fn word(from: &mut impl Read) -> io::Result<u32> {
 }
 
 fn skip(from: &mut impl Read, len: u64) -> io::Result<()> {
-    match io::copy(&mut from.take(len), &mut io::sink())? == len {
-        true => Ok(()),
-        false => Err(early()),
-    }
+    if io::copy(&mut from.take(len), &mut io::sink())? == len { Ok(()) } else { Err(early()) }
 }
 
 #[cfg(test)]

@@ -56,7 +56,10 @@ impl Codec for Lz4 {
     }
 
     fn footprint(&self) -> Footprint {
-        Footprint { encode: encode::bytes(self.block, self.threads), decode: decode::bytes(BlockSize::MiB4) }
+        Footprint {
+            encode: encode::bytes(self.block, self.threads),
+            decode: decode::bytes(BlockSize::MiB4),
+        }
     }
 
     fn encoder<'a>(&self, to: Sink<'a>) -> Result<Box<dyn Finish + Send + 'a>> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
@@ -72,8 +72,9 @@ impl Packer {
     }
 
     fn pack_any(&mut self, data: &[u8], out: &mut [u8]) -> io::Result<usize> {
-        compress_into_with_table(data, out, &mut self.table)
-            .map_err(|error| Error::new(Kind::Internal, format!("cannot pack an lz4 block: {error}")).into())
+        compress_into_with_table(data, out, &mut self.table).map_err(|error| {
+            Error::new(Kind::Internal, format!("cannot pack an lz4 block: {error}")).into()
+        })
     }
 
     /// WAL segments end in zeros: such a block is packed once and copied after.
@@ -205,7 +206,8 @@ impl Worker {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("lz4".into()).stack_size(STACK).spawn(work)?;
+        let thread =
+            std::thread::Builder::new().name("lz4".into()).stack_size(STACK).spawn(work)?;
         Ok(Self { jobs: Some(jobs), done, thread: Some(thread), waiting: 0 })
     }
 
@@ -217,13 +219,14 @@ impl Worker {
     }
 
     fn receive(&mut self, wait: bool) -> io::Result<Option<Block>> {
-        let result = match wait {
-            true => self.done.recv().map_err(|_| gone())?,
-            false => match self.done.try_recv() {
+        let result = if wait {
+            self.done.recv().map_err(|_| gone())?
+        } else {
+            match self.done.try_recv() {
                 Ok(result) => result,
-                Err(std::sync::mpsc::TryRecvError::Empty) => return Ok(None),
-                Err(std::sync::mpsc::TryRecvError::Disconnected) => return Err(gone()),
-            },
+                Err(TryRecvError::Empty) => return Ok(None),
+                Err(TryRecvError::Disconnected) => return Err(gone()),
+            }
         };
         self.waiting -= 1;
         result.map(Some)

@@ -13,6 +13,13 @@ use walport_engine::{Error, Kind};
 #[derive(Clone, Default)]
 pub struct Kept(pub Arc<Mutex<Vec<u8>>>);
 
+impl Kept {
+    /// What was written so far.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
 impl Write for Kept {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         // Short writes are legal, and a codec must not lose the rest.
@@ -45,8 +52,7 @@ pub fn encode(codec: &dyn Codec, data: &[u8], piece: usize) -> Vec<u8> {
         encoder.write_all(part).unwrap();
     }
     encoder.finish().unwrap();
-    let bytes = kept.0.lock().unwrap().clone();
-    bytes
+    kept.bytes()
 }
 
 /// A source that gives at most `most` bytes at a time.
@@ -66,7 +72,12 @@ pub fn decode(codec: &dyn Codec, bytes: &[u8]) -> Result<Vec<u8>, Error> {
 
 /// As [`decode`], with a source that gives at most `piece` bytes and a buffer
 /// of `room`.
-pub fn decode_in(codec: &dyn Codec, bytes: &[u8], piece: usize, room: usize) -> Result<Vec<u8>, Error> {
+pub fn decode_in(
+    codec: &dyn Codec,
+    bytes: &[u8],
+    piece: usize,
+    room: usize,
+) -> Result<Vec<u8>, Error> {
     let mut reader = codec.decoder(Box::new(Slow(bytes, piece)))?;
     let (mut all, mut buffer) = (Vec::new(), vec![0; room]);
     loop {
