@@ -69,7 +69,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("encode") => {
-            report(&|| encode(&CASES[arguments[1].parse::<usize>().unwrap()], io::sink()))
+            report(&|| encode(&CASES[arguments[1].parse::<usize>().unwrap()], io::sink()));
         }
         Some("decode") => report(&|| decode(&arguments[1], Path::new(&arguments[2]))),
         _ => measure_all(),
