@@ -5,6 +5,7 @@ use walport_engine::context::Context;
 use walport_engine::memory::{Budget, Operation, Plan};
 use walport_engine::progress::Progress;
 use walport_engine::settings::{ENCRYPTION, Settings, Source};
+use walport_engine::storage::policies::Policies;
 use walport_engine::storage::{Backend, Open};
 use walport_engine::{Error, Kind, Result};
 
@@ -14,15 +15,13 @@ use crate::program::Program;
 const FAILOVER: &str = "WALG_FAILOVER_STORAGES";
 /// The name of the primary storage.
 const PRIMARY: &str = "default";
-/// How many times a request is sent again.
-const RETRIES: u32 = 5;
 
 /// A storage, chosen and not yet opened.
 #[derive(Debug)]
 pub struct Target {
     /// What opens it.
     pub backend: Backend,
-    /// Its URL or path, `WALG_STORAGE_PREFIX` included.
+    /// Its URL or path.
     pub url: String,
     /// Its name.
     pub name: String,
@@ -56,11 +55,7 @@ pub fn target(program: &Program, name: Option<&str>) -> Result<Target> {
             .with_hint("Give it the place where backups are kept."));
     }
     let backend = if url.contains("://") { program.registry.by_url(url)? } else { backend };
-    let url = match settings.text("WALG_STORAGE_PREFIX").map(|prefix| prefix.trim_matches('/')) {
-        None | Some("") => url.to_owned(),
-        Some(prefix) => format!("{}/{prefix}", url.trim_end_matches('/')),
-    };
-    Ok(Target { backend: *backend, url, name, settings: settings.clone() })
+    Ok(Target { backend: *backend, url: url.to_owned(), name, settings: settings.clone() })
 }
 
 /// The codecs that the settings ask for, within the plan.
@@ -81,19 +76,31 @@ pub fn codecs(settings: &Settings, plan: &Plan) -> Result<Codecs> {
     walport_codecs::from_settings(settings, plan.encoder, plan.threads)
 }
 
+/// What is put around every store of a command. As in WAL-G, the rate limit of
+/// the network holds for backups and not for WAL, which must not fall behind.
+fn policies(settings: &Settings, operation: Operation) -> Policies {
+    let policies = Policies::from_settings(settings);
+    match operation {
+        Operation::BackupPush | Operation::BackupFetch => policies.limited(settings),
+        Operation::WalPush | Operation::WalFetch | Operation::Light => policies,
+    }
+}
+
 /// Everything for one command.
 pub async fn context(program: &Program, operation: Operation) -> Result<Context> {
     let Target { backend, url, name, settings } = target(program, None)?;
     let plan = Plan::derive(&settings, operation)?;
     let codecs = codecs(&settings, &plan)?;
     let budget = Budget::new(plan.buffers);
-    let store = (backend.open)(Open {
+    let policies = policies(&settings, operation);
+    let bare = (backend.open)(Open {
         target: &url,
         settings: &settings,
         budget: &budget,
-        retries: RETRIES,
+        retries: policies.retry.attempts.saturating_sub(1),
     })
     .await?;
+    let store = policies.around(bare)?;
     Ok(Context {
         settings,
         store,

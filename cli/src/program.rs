@@ -51,6 +51,7 @@ pub fn table(registry: &Registry) -> Table {
     Table::new(
         rows.chain(walport_codecs::SETTINGS)
             .chain(walport_engine::postgres::SETTINGS)
+            .chain(walport_engine::storage::SETTINGS)
             .chain(walport_engine::settings::SETTINGS),
     )
 }
