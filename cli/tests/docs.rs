@@ -69,6 +69,36 @@ fn the_page_of_settings_is_fresh() {
     );
 }
 
+/// All source text of these folders, but for tests and tables of settings.
+fn sources(folders: &[&str]) -> String {
+    let mut text = String::new();
+    let mut left: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if !path.ends_with("tests.rs")
+            && !path.ends_with("settings/engine.rs")
+            && !path.ends_with("postgres/settings.rs")
+        {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+    text
+}
+
+#[test]
+fn a_setting_has_an_effect_or_says_that_it_has_none() {
+    use walport_engine::{postgres, settings};
+    let sources = sources(&["engine/src", "backends/src", "codecs/src", "cli/src"]);
+    for row in settings::SETTINGS.iter().chain(postgres::SETTINGS) {
+        // A cipher is refused by its group, whatever the setting.
+        let without_effect =
+            row.pending || row.help.contains("Accepted") || row.group == settings::ENCRYPTION;
+        let used = sources.contains(&format!("\"{}\"", row.name));
+        assert!(used || without_effect, "nothing reads {}: mark it as pending", row.name);
+    }
+}
+
 #[test]
 fn documents_name_settings_that_exist() {
     let known = setting_names();

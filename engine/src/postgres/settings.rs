@@ -52,13 +52,13 @@ pub const SETTINGS: &[Setting] = &[
     row("PGTARGETSESSIONATTRS", "Which of several hosts will do. Unset: any.")
         .kind(Type::Choice(SESSION_ATTRS)),
     row("WALG_SLOTNAME", "The replication slot of `wal-receive`; it is created if it does not exist.")
-        .default("walg"),
+        .default("walg").pending(),
     row("WALG_PG_WAL_SIZE", "The size of a WAL segment in MB: a power of two from 1 to 1024. Only needed where it cannot be read from a segment or from the server.")
         .kind(Type::Int(1, 1024)).default("16"),
     row("WALG_PG_WAL_PAGE_SIZE", "The size of a WAL page in bytes, if PostgreSQL was built with another one.")
-        .kind(Type::Int(1024, 65_536)).default("8192"),
+        .kind(Type::Int(1024, 65_536)).default("8192").pending(),
     row("WALG_PG_BLOCK_SIZE", "The size of a data page in bytes, if PostgreSQL was built with another one.")
-        .kind(Type::Int(1024, 32_768)).default("8192"),
+        .kind(Type::Int(1024, 32_768)).default("8192").pending(),
     row("PG_READY_RENAME", "Rename the `.ready` file of a segment to `.done` after the look-ahead upload stored it.")
         .kind(Type::Bool).default("false"),
     row("WALG_ALIVE_CHECK_INTERVAL", "How often the session of a running base backup is checked; a lost session ends the backup. 0 turns the check off.")
@@ -66,8 +66,8 @@ pub const SETTINGS: &[Setting] = &[
     row("WALG_STOP_BACKUP_TIMEOUT", "How long the call that ends a base backup may take; it waits until the last WAL segment is archived. Unset or 0: no limit.")
         .kind(Type::Duration),
     row("WALG_DAEMON_WAL_UPLOAD_TIMEOUT", "How long the daemon may take for one segment.")
-        .kind(Type::Duration).default("60s"),
-    row("PGBACKREST_STANZA", "The stanza that the `pgbackrest` commands read.").default("main"),
+        .kind(Type::Duration).default("60s").pending(),
+    row("PGBACKREST_STANZA", "The stanza that the `pgbackrest` commands read.").default("main").pending(),
 ];
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("TOTAL_BG_UPLOADED_LIMIT", WAL, "The most segments one wal-push archives, the one it was called for included.")
         .kind(Type::Int(1, ANY)).default("32"),
     Setting::new("WALG_UPLOAD_WAL_METADATA", WAL, "Store a document beside the segments: one for each, or one for sixteen.")
-        .kind(Type::Choice(&["NOMETADATA", "INDIVIDUAL", "BULK"])).default("NOMETADATA").pending(),
+        .kind(Type::Choice(&["NOMETADATA", "INDIVIDUAL", "BULK"])).default("NOMETADATA"),
     Setting::new("WALG_USE_WAL_DELTA", WAL, "Record which pages each segment changes, for delta backups.")
         .kind(Type::Bool).default("false").pending(),
     Setting::new("WALG_PREFETCH_DIR", WAL, "Where wal-fetch keeps segments it fetched ahead. Default: beside the destination.")
@@ -50,7 +50,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("WALG_DISK_RATE_LIMIT", BACKUP, "The most bytes read from disk per second by a backup.")
         .kind(Type::Size),
     Setting::new("WALG_NETWORK_RATE_LIMIT", BACKUP, "The most bytes sent to or read from storage per second by backup commands.")
-        .kind(Type::Size),
+        .kind(Type::Size).pending(),
     Setting::new("WALG_DELTA_MAX_STEPS", BACKUP, "The longest chain of delta backups; 0 makes every backup full.")
         .kind(Type::Int(0, ANY)).default("0").pending(),
     Setting::new("WALG_DELTA_ORIGIN", BACKUP, "What a delta is based on: the newest backup, or its full ancestor.")
@@ -79,7 +79,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("WALG_SENTINEL_USER_DATA", BACKUP, "A JSON document to store with the backup.")
         .kind(Type::Json),
     Setting::new("WALG_DISABLE_PARTIAL_RESTORE", BACKUP, "Do not collect the names of databases and tables.")
-        .kind(Type::Bool).default("false").pending(),
+        .kind(Type::Bool).default("false"),
 
     Setting::new("WALG_DOWNLOAD_CONCURRENCY", RESTORE, "Downloads at a time, as far as the memory limit allows; also how many segments wal-fetch fetches ahead, where 1 is none.")
         .kind(Type::Int(1, ANY)).default("10"),
@@ -114,8 +114,8 @@ pub const SETTINGS: &[Setting] = &[
 
     Setting::new("WALG_STORAGE_PREFIX", "Storage", "A folder more, below the prefix of every storage."),
     Setting::new("WALG_TARGET_STORAGE", FAILOVER, "Use only the storage of this name; `default` is the primary one."),
-    Setting::new("WALG_FAILOVER_STORAGES", FAILOVER, "Storages to use when the primary one is down: a name for each, and under it the settings that differ from the primary. Names are taken in lower case.")
-        .kind(Type::Blocks).secret().pending(),
+    Setting::new("WALG_FAILOVER_STORAGES", FAILOVER, "Storages to use when the primary one is down: a name for each, and under it the settings that differ from the primary. Names are taken in lower case. So far they are used by --target-storage only, never by themselves.")
+        .kind(Type::Blocks).secret(),
     Setting::new("WALG_FAILOVER_STORAGES_CHECK", FAILOVER, "Test whether a storage is alive before it is used.")
         .kind(Type::Bool).default("true").pending(),
     Setting::new("WALG_FAILOVER_STORAGES_CHECK_TIMEOUT", FAILOVER, "How long such a test may take.")
