@@ -50,7 +50,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("WALG_DISK_RATE_LIMIT", BACKUP, "The most bytes read from disk per second by a backup.")
         .kind(Type::Size),
     Setting::new("WALG_NETWORK_RATE_LIMIT", BACKUP, "The most bytes sent to or read from storage per second by backup commands.")
-        .kind(Type::Size).pending(),
+        .kind(Type::Size),
     Setting::new("WALG_DELTA_MAX_STEPS", BACKUP, "The longest chain of delta backups; 0 makes every backup full.")
         .kind(Type::Int(0, ANY)).default("0").pending(),
     Setting::new("WALG_DELTA_ORIGIN", BACKUP, "What a delta is based on: the newest backup, or its full ancestor.")
