@@ -263,7 +263,7 @@ fn every_object_has_the_name_we_would_give_it() {
                     let ext = name[stem.len()..].trim_start_matches('.');
                     assert_eq!(names::wal(stem, ext), key);
                     let kind = WalFile::classify(stem, 16 << 20);
-                    assert_eq!(kind == WalFile::Other, name.ends_with(".json"), "{name}");
+                    assert_eq!(kind == WalFile::Other, is_wal_metadata(&path), "{name}");
                     seen[0] += 1;
                 }
                 [folder, name] => {

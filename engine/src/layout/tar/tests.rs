@@ -59,7 +59,7 @@ fn pax(records: &[u8]) -> Vec<u8> {
 fn records(texts: &[&str]) -> Vec<u8> {
     let with_length = |text: &&str| {
         let record = |length: usize| format!("{length} {text}\n");
-        let length = (1..).find(|length| record(*length).len() == *length).unwrap();
+        let length = (1..10_000).find(|length| record(*length).len() == *length).unwrap();
         record(length).into_bytes()
     };
     texts.iter().flat_map(with_length).collect()
