@@ -1,5 +1,6 @@
-#![allow(clippy::unwrap_used)]
 //! Tests of `files_metadata.json`: forms, limits, and the way there and back.
+
+#![allow(clippy::unwrap_used)]
 
 use chrono::DateTime;
 use proptest::prelude::*;

@@ -1,6 +1,7 @@
-#![allow(clippy::unwrap_used)]
 //! Tests of the tar formats: the way there and back, what is tolerated, what is
 //! corruption. The bytes of headers are compared with Go's in `tests/layout_go.rs`.
+
+#![allow(clippy::unwrap_used)]
 
 use std::io::{self, Read, Write};
 
