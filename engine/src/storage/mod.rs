@@ -10,10 +10,12 @@
 
 pub mod body;
 mod ext;
+pub mod fanout;
 pub mod faulty;
 pub mod in_memory;
 pub mod key;
 mod limits;
+mod merge;
 pub mod metrics;
 pub mod policies;
 pub mod prefix;
