@@ -34,7 +34,10 @@ impl Body {
 
     /// A body that can be started again from its first byte, which lets retry
     /// repeat a whole `put`.
-    pub fn again(size: Option<u64>, source: impl Fn() -> ByteStream + Send + Sync + 'static) -> Self {
+    pub fn again(
+        size: Option<u64>,
+        source: impl Fn() -> ByteStream + Send + Sync + 'static,
+    ) -> Self {
         Self { size, inner: Inner::Again(Arc::new(source)) }
     }
 

@@ -18,9 +18,12 @@ pub trait StorageExt: Storage {
         let mut object = self.get(key, Get::default()).await?;
         let size = object.range.end - object.range.start;
         if size > limit {
-            return Err(Error::new(Kind::Corrupt, format!("{size} bytes, where at most {limit} are expected"))
-                .with_op("get")
-                .with_key(key));
+            return Err(Error::new(
+                Kind::Corrupt,
+                format!("{size} bytes, where at most {limit} are expected"),
+            )
+            .with_op("get")
+            .with_key(key));
         }
         let mut all = Vec::with_capacity(size as usize);
         while let Some(chunk) = object.body.next().await {

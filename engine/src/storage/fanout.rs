@@ -401,14 +401,7 @@ impl Storage for Fanout {
     }
 
     fn list(&self, prefix: &Key, how: List) -> BoxStream<'_, Result<Entry>> {
-        merge::list(self.members(), prefix, &how, false)
-            .map(|found| {
-                found.map(|(index, entry)| match entry {
-                    Entry::Object(key, meta) => Entry::Object(key, merge::tagged(index, meta)),
-                    prefix @ Entry::Prefix(_) => prefix,
-                })
-            })
-            .boxed()
+        merge::entries(self.members(), prefix, &how)
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<Vec<Deleted>> {

@@ -132,6 +132,22 @@ pub(super) fn list<'a>(
     .boxed()
 }
 
+/// As [`list`], each key once, without saying where it is.
+pub(super) fn entries<'a>(
+    members: Vec<Member<'a>>,
+    prefix: &Key,
+    how: &List,
+) -> BoxStream<'a, Result<Entry>> {
+    list(members, prefix, how, false)
+        .map(|found| {
+            found.map(|(index, entry)| match entry {
+                Entry::Object(key, meta) => Entry::Object(key, tagged(index, meta)),
+                prefix @ Entry::Prefix(_) => prefix,
+            })
+        })
+        .boxed()
+}
+
 struct Source<'a> {
     member: Member<'a>,
     entries: Option<BoxStream<'a, Result<Entry>>>,

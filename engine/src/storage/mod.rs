@@ -8,8 +8,10 @@
 //! Each behaviour line of the trait ends with the conformance case that proves
 //! it; `walport conformance list` prints them.
 
+pub mod alive;
 pub mod body;
 mod ext;
+pub mod failover;
 pub mod fanout;
 pub mod faulty;
 pub mod in_memory;
@@ -178,10 +180,15 @@ impl Get {
     pub fn within(&self, size: u64) -> Result<Range<u64>> {
         match &self.range {
             None => Ok(0..size),
-            Some(range) if range.start <= size && range.start <= range.end => Ok(range.start..range.end.min(size)),
+            Some(range) if range.start <= size && range.start <= range.end => {
+                Ok(range.start..range.end.min(size))
+            }
             Some(range) => Err(Error::new(
                 Kind::Invalid,
-                format!("the bytes {} to {} do not lie in an object of {size} bytes", range.start, range.end),
+                format!(
+                    "the bytes {} to {} do not lie in an object of {size} bytes",
+                    range.start, range.end
+                ),
             )
             .with_op("get")),
         }
@@ -192,7 +199,10 @@ impl Get {
         match &self.version {
             Some(wanted) if Some(wanted.as_str()) != found => Err(Error::new(
                 Kind::Changed,
-                format!("the object changed: version {} instead of {wanted}", found.unwrap_or("(none)")),
+                format!(
+                    "the object changed: version {} instead of {wanted}",
+                    found.unwrap_or("(none)")
+                ),
             )
             .with_op("get")
             .with_hint("Run the command again to read the object as it is now.")),

@@ -90,8 +90,8 @@ impl Registry {
 
     /// The first store whose prefix setting is set, with its target, or `None`.
     pub fn primary<'a>(&self, settings: &'a Settings) -> Option<(&Backend, &'a str)> {
-        self.backends.iter().find_map(|backend| {
-            settings.text(backend.prefix).map(|target| (backend, target))
-        })
+        self.backends
+            .iter()
+            .find_map(|backend| settings.text(backend.prefix).map(|target| (backend, target)))
     }
 }
