@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
-use walport_engine::storage::{Class, Get, Kind};
+use walport_engine::storage::{Class, Error, Get, Kind, Object};
 
 use super::table;
 use crate::context::{Checked, Context, Step, drain, ensure, expect_kind, fail};
-use crate::data::BLOCK;
+use crate::data::{BLOCK, Data};
 use crate::fault::{Fault, Reply};
 
 table! {
@@ -144,24 +144,18 @@ async fn truncated(ctx: &Context) -> Checked {
         for fault in [Fault::ResetReply { after }, Fault::CloseReply { after }] {
             faults.arm(fault.clone());
             let result = store.get(&key, Get::default()).await;
-            match result {
-                Err(error) => ensure!(
-                    error.class() != Class::Never,
-                    "{fault:?} is reported as final: {error}"
-                ),
-                Ok(object) => match drain(object, data, 0..data.size()).await {
-                    Err(why) if why.0.contains("unexpected error") => {}
-                    Err(why) => fail!("{fault:?}: {}", why.0),
-                    Ok(()) => ensure!(
-                        faults.fired() == 0,
-                        "{fault:?}: every byte came, although the connection broke"
-                    ),
-                },
-            }
+            let error = match result {
+                Err(error) => Some(error),
+                Ok(object) => error_of(object, data).await.step(format_args!("{fault:?}"))?,
+            };
             ensure!(
                 faults.fired() == 1,
                 "{fault:?} did not happen: does the store go through the proxy?"
             );
+            let Some(error) = error else {
+                fail!("{fault:?}: every byte came, although the connection broke");
+            };
+            ensure!(error.class() != Class::Never, "{fault:?} is reported as final: {error}");
             // The store works again at once.
             ctx.expect_from(&store, &key, data).await.step(format_args!("after {fault:?}"))?;
         }
@@ -185,6 +179,20 @@ async fn truncated(ctx: &Context) -> Checked {
         }
     }
     Ok(())
+}
+
+/// Reads a stream that should break: the error, or `None` if every byte came.
+async fn error_of(object: Object, data: Data) -> Checked<Option<Error>> {
+    let mut checker = data.checker(0..data.size());
+    let mut body = object.body;
+    while let Some(chunk) = body.next().await {
+        match chunk {
+            Ok(chunk) => checker.feed(&chunk)?,
+            Err(error) => return Ok(Some(error)),
+        }
+    }
+    checker.finish()?;
+    Ok(None)
 }
 
 async fn slow(ctx: &Context) -> Checked {

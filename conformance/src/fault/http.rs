@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// The most bytes of a request's head.
 const MAX_HEAD: usize = 64 << 10;
 /// How much of a request's body is kept for the test to look at.
-const KEPT: usize = 64 << 10;
+const KEPT: usize = 2 << 20;
 
 /// A request as the server received it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The bytes of the body, counted.
     pub body_len: u64,
-    /// The first 64 KiB of the body.
+    /// The first 2 MiB of the body.
     pub body: Vec<u8>,
 }
 

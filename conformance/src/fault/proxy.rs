@@ -295,7 +295,7 @@ async fn reply_piece(
             to.write_all(&piece[keep..]).await?;
         }
         Some(Fault::SlowReply { bytes, every }) => {
-            trickle(to, piece, bytes, every, faults, round).await?
+            trickle(to, piece, bytes, every, faults, round).await?;
         }
         Some(Fault::ReplaceHeader { name, value }) if piece.starts_with(b"HTTP/1.1 ") => {
             let changed = head_end(piece).and_then(|end| replace_header(piece, end, &name, &value));
