@@ -22,6 +22,7 @@ setup:
 test: setup lint
 	cargo build --locked -p walport
 	cargo test --locked --workspace --no-fail-fast
+	.ci/examples
 
 bench: build
 	bench/run $(BENCH)
