@@ -169,7 +169,7 @@ fn lz4_flex_reads_our_frames() {
     use std::io::Read;
     let mut random = seeded("lz4_flex");
     for (memory, threads) in
-        [(200 << 10, 1), (600 << 10, 1), (9 << 20, 1), (9 << 20, 2), (20 << 20, 8)]
+        [(200 << 10, 1), (2 << 20, 1), (27 << 20, 1), (6 << 20, 2), (20 << 20, 8)]
     {
         let codec = writer("lz4", None, memory, threads);
         for (kind, data) in inputs(&mut random, 5_000_000) {

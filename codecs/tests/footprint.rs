@@ -40,10 +40,10 @@ const fn case(
 const CASES: &[Case] = &[
     case("none", None, MIB, 1, 4 * MIB),
     case("lz4", None, 200 * KIB, 1, 4 * MIB),
-    case("lz4", None, 600 * KIB, 1, 8 * MIB),
-    case("lz4", None, 4 * MIB, 1, 8 * MIB),
-    case("lz4", None, 4 * MIB, 2, 16 * MIB),
-    case("lz4", None, 16 * MIB, 1, 16 * MIB),
+    case("lz4", None, 2 * MIB, 1, 8 * MIB),
+    case("lz4", None, 7 * MIB, 1, 8 * MIB),
+    case("lz4", None, 6 * MIB, 2, 16 * MIB),
+    case("lz4", None, 27 * MIB, 1, 16 * MIB),
     case("lz4", None, 16 * MIB, 4, 16 * MIB),
     case("zstd", Some("1"), 16 * MIB, 1, 4 * MIB),
     case("zstd", Some("3"), 16 * MIB, 1, 8 * MIB),
@@ -97,7 +97,7 @@ fn measure_all() {
         }
     }
     for (extension, case) in [
-        ("lz4", case("lz4", None, 16 * MIB, 1, 24 * MIB)),
+        ("lz4", case("lz4", None, 27 * MIB, 1, 24 * MIB)),
         ("zst", case("zstd", Some("17"), 128 * MIB, 1, 12 * MIB)),
         ("br", case("brotli", None, 128 * MIB, 1, 16 * MIB)),
         ("lzma", case("lzma", None, 80 * MIB, 1, 12 * MIB)),

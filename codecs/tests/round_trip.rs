@@ -41,7 +41,8 @@ fn every_codec_reads_what_it_wrote() {
 
 #[test]
 fn lz4_blocks_of_every_size_and_on_many_threads() {
-    for (memory, block) in [(200, 64), (600, 256), (2300, 1024), (9000, 4096)] as [(u64, usize); 4]
+    for (memory, block) in
+        [(200, 64), (1800, 256), (7000, 1024), (27_000, 4096)] as [(u64, usize); 4]
     {
         let block = block * KIB;
         check("lz4", None, memory << 10, 1, &[block - 1, block, block + 1, 2 * block + 17]);
@@ -85,7 +86,7 @@ fn sources_and_buffers_of_any_size() {
 
 #[test]
 fn the_frames_are_framed_as_walg_does() {
-    let lz4 = encode(&*writer("lz4", None, 16 * MIB, 1), b"", 1);
+    let lz4 = encode(&*writer("lz4", None, 32 * MIB, 1), b"", 1);
     assert_eq!(hex::encode(&lz4), "04224d186470b900000000055dcc02");
     let zstd = encode(&*writer("zstd", None, 16 * MIB, 1), &vec![7; 300_000], 1000);
     // A checksum, no content size; a window of 2 MiB.
@@ -210,5 +211,23 @@ proptest! {
         encoder.finish().unwrap();
         let bytes = kept.bytes();
         prop_assert_eq!(decode(&*codec, &bytes).unwrap(), parts.concat());
+    }
+}
+
+#[test]
+fn lz4_blocks_grow_with_the_memory() {
+    for (memory, threads, block) in [
+        (166 << 10, 1, 0x40),
+        (1700 << 10, 1, 0x40),
+        (1800 << 10, 1, 0x50),
+        (6 << 20, 1, 0x50),
+        (7 << 20, 1, 0x60),
+        (27 << 20, 1, 0x70),
+        (6 << 20, 2, 0x50),
+        (166 << 10, 8, 0x40),
+    ] {
+        let codec = writer("lz4", None, memory, threads);
+        assert!(codec.footprint().encode <= memory);
+        assert_eq!(encode(&*codec, b"", 1)[5], block, "{memory} bytes on {threads} threads");
     }
 }

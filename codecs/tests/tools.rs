@@ -32,8 +32,8 @@ fn other_programs_read_what_we_write() {
     let mut random = seeded("tools read");
     for (method, memory, program, arguments) in [
         ("lz4", 200 << 10, "lz4", &["-dc"][..]),
-        ("lz4", 4 * MIB, "lz4", &["-dc"]),
-        ("lz4", 16 * MIB, "lz4", &["-dc"]),
+        ("lz4", 6 * MIB, "lz4", &["-dc"]),
+        ("lz4", 27 * MIB, "lz4", &["-dc"]),
         ("zstd", 2 * MIB, "zstd", &["-dc"]),
         ("zstd", 16 * MIB, "zstd", &["-dc"]),
         ("brotli", 16 * MIB, "brotli", &["-dc"]),

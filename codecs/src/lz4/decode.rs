@@ -53,30 +53,38 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Decodes up to the next content; none is the end.
-    fn advance(&mut self) -> io::Result<()> {
+    /// Decodes up to the next content: into `into` if a block surely fits, and
+    /// says how much it is; otherwise into `content`, from `start` to `end`.
+    fn advance(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.start == self.end && !self.ended {
-            match &mut self.frame {
-                None => match Header::read(&mut self.from, &mut self.seen)? {
+            let Some(frame) = &mut self.frame else {
+                match Header::read(&mut self.from, &mut self.seen)? {
                     Some(header) => self.frame = Some(Frame::new(header)),
                     None if self.seen => self.ended = true,
                     None => return Err(corrupt(NAME, "the stream ends early")),
-                },
-                Some(frame) => {
-                    let block =
-                        frame.header.block(&mut self.from, &mut self.packed, &mut self.content)?;
-                    if let Some(stored) = block {
-                        self.end = frame.unpack(stored, &self.packed, &mut self.content)?;
-                        self.start = 0;
-                    } else {
-                        frame.header.end(&mut self.from, &frame.hash, frame.size)?;
-                        self.frame = None;
-                        self.seen = true;
-                    }
+                }
+                continue;
+            };
+            let most = frame.header.block.bytes();
+            let direct = into.len() >= most;
+            let target = if direct {
+                &mut into[..most]
+            } else {
+                room(&mut self.content, most, frame.header.block);
+                &mut self.content[..most]
+            };
+            match frame.block(&mut self.from, &mut self.packed, target)? {
+                Some(len) if direct && len > 0 => return Ok(len),
+                Some(len) if direct => debug_assert_eq!(len, 0),
+                Some(len) => (self.start, self.end) = (0, len),
+                None => {
+                    frame.header.end(&mut self.from, &frame.hash, frame.size)?;
+                    self.frame = None;
+                    self.seen = true;
                 }
             }
         }
-        Ok(())
+        Ok(0)
     }
 }
 
@@ -85,23 +93,23 @@ impl Frame {
         Self { header, hash: hasher(), size: 0, history: Vec::new() }
     }
 
-    /// Makes the block's content stand in `content`, and says how long it is.
-    fn unpack(
+    /// Decodes the next block to the front of `content`, which holds the
+    /// largest, and says how long it is; `None` at the end mark.
+    fn block(
         &mut self,
-        stored: Stored,
-        packed: &[u8],
-        content: &mut Vec<u8>,
-    ) -> io::Result<usize> {
-        let len = match stored {
-            Stored::Raw(len) => len,
-            Stored::Packed(len) => {
-                let most = self.header.block.bytes();
-                room(content, most, self.header.block);
-                let (packed, into) = (&packed[..len], &mut content[..most]);
+        from: &mut impl Read,
+        packed: &mut Vec<u8>,
+        content: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        let len = match self.header.block(from, packed, content)? {
+            None => return Ok(None),
+            Some(Stored::Raw(len)) => len,
+            Some(Stored::Packed(len)) => {
+                let packed = &packed[..len];
                 if self.history.is_empty() {
-                    decompress_into(packed, into)
+                    decompress_into(packed, content)
                 } else {
-                    decompress_into_with_dict(packed, into, &self.history)
+                    decompress_into_with_dict(packed, content, &self.history)
                 }
                 .map_err(|error| corrupt(NAME, &error.to_string()))?
             }
@@ -114,7 +122,7 @@ impl Frame {
         if !self.header.independent {
             self.remember(bytes);
         }
-        Ok(len)
+        Ok(Some(len))
     }
 
     fn remember(&mut self, content: &[u8]) {
@@ -134,13 +142,17 @@ impl Read for Decoder<'_> {
         if self.failed {
             return Err(corrupt(NAME, "an earlier part did not decode"));
         }
-        if let Err(error) = self.advance() {
-            self.failed = true;
-            return Err(error);
+        match self.advance(into) {
+            Ok(0) => {
+                let taken = into.len().min(self.end - self.start);
+                into[..taken].copy_from_slice(&self.content[self.start..self.start + taken]);
+                self.start += taken;
+                Ok(taken)
+            }
+            other => {
+                self.failed = other.is_err();
+                other
+            }
         }
-        let taken = into.len().min(self.end - self.start);
-        into[..taken].copy_from_slice(&self.content[self.start..self.start + taken]);
-        self.start += taken;
-        Ok(taken)
     }
 }

@@ -58,11 +58,17 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
+    /// Packs a whole block where it is. Only when nothing else is on its way.
+    fn direct(&mut self, data: &[u8]) -> io::Result<()> {
+        self.start()?;
+        self.hash.write(data);
+        self.team.pack_here(data, &mut self.block)?;
+        self.block.store_content(data, &mut self.to)
+    }
+
     fn store(&mut self, wait: bool) -> io::Result<()> {
         while let Some(block) = self.team.pop(wait)? {
-            let (size, bytes) = block.stored();
-            self.to.write_all(size)?;
-            self.to.write_all(bytes)?;
+            block.store(&mut self.to)?;
             self.team.give_back(block);
         }
         Ok(())
@@ -77,6 +83,12 @@ impl Write for Encoder<'_> {
             // A full block waits for the next byte: the last one is packed here.
             if self.block.data.len() == full {
                 self.turn(false)?;
+            }
+            if self.team.is_alone() && self.block.data.is_empty() && rest.len() >= full {
+                let (whole, left) = rest.split_at(full);
+                self.direct(whole)?;
+                rest = left;
+                continue;
             }
             let block = &mut self.block.data;
             let (taken, left) = rest.split_at(rest.len().min(full - block.len()));

@@ -144,13 +144,13 @@ impl Header {
     }
 
     /// Reads the next block: a packed one into `packed`, one that is stored as it
-    /// is into `content`. `None` at the end mark. A wrong size, or a checksum of
-    /// the block that does not match, is an error.
+    /// is into `content`, which holds the largest. `None` at the end mark. A wrong
+    /// size, or a checksum of the block that does not match, is an error.
     pub fn block(
         &self,
         from: &mut impl Read,
         packed: &mut Vec<u8>,
-        content: &mut Vec<u8>,
+        content: &mut [u8],
     ) -> io::Result<Option<Stored>> {
         let size = word(from)?;
         if size == END_MARK {
@@ -160,13 +160,14 @@ impl Header {
         if len == 0 || len > self.block.bytes() {
             return Err(corrupt(NAME, "a block is larger than the frame allows"));
         }
-        let (into, stored) = match size & RAW {
-            0 => (packed, Stored::Packed(len)),
-            _ => (content, Stored::Raw(len)),
+        let (into, stored) = if size & RAW == 0 {
+            room(packed, len, self.block);
+            (&mut packed[..len], Stored::Packed(len))
+        } else {
+            (&mut content[..len], Stored::Raw(len))
         };
-        room(into, len, self.block);
-        exactly(from, &mut into[..len])?;
-        if self.block_checksum && word(from)? != digest(&into[..len]) {
+        exactly(from, into)?;
+        if self.block_checksum && word(from)? != digest(into) {
             return Err(corrupt(NAME, "a block does not match its checksum"));
         }
         Ok(Some(stored))

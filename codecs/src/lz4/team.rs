@@ -1,7 +1,7 @@
 //! Packs blocks, here and on other threads, and hands them back in order.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -28,12 +28,20 @@ pub struct Block {
 }
 
 impl Block {
-    /// What is to be stored: the size, and the bytes (packed, or the content
-    /// itself where packing does not gain).
-    pub fn stored(&self) -> (&[u8], &[u8]) {
+    /// Writes what is to be stored: the size, and the bytes.
+    pub fn store(&self, to: &mut impl Write) -> io::Result<()> {
+        self.store_content(&self.data, to)
+    }
+
+    /// As `store`, where the content is `data`, which was packed with
+    /// [`Team::pack_here`].
+    pub fn store_content(&self, data: &[u8], to: &mut impl Write) -> io::Result<()> {
         match self.packed {
-            Some(len) => self.out.split_at(WORD + len).0.split_at(WORD),
-            None => (&self.out[..WORD], &self.data),
+            Some(len) => to.write_all(&self.out[..WORD + len]),
+            None => {
+                to.write_all(&self.out[..WORD])?;
+                to.write_all(data)
+            }
         }
     }
 }
@@ -141,6 +149,17 @@ impl Team {
             order: VecDeque::new(),
             spare: Vec::new(),
         }
+    }
+
+    /// Whether there is no other thread.
+    pub fn is_alone(&self) -> bool {
+        self.wanted == 0
+    }
+
+    /// Packs `data`, which is not copied, at once and on this thread.
+    pub fn pack_here(&mut self, data: &[u8], block: &mut Block) -> io::Result<()> {
+        block.packed = self.own.pack(data, &mut block.out)?;
+        Ok(())
     }
 
     /// A block to fill, its content empty.
