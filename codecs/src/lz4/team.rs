@@ -36,13 +36,11 @@ impl Block {
     /// As `store`, where the content is `data`, which was packed with
     /// [`Team::pack_here`].
     pub fn store_content(&self, data: &[u8], to: &mut impl Write) -> io::Result<()> {
-        match self.packed {
-            Some(len) => to.write_all(&self.out[..WORD + len]),
-            None => {
-                to.write_all(&self.out[..WORD])?;
-                to.write_all(data)
-            }
+        if let Some(len) = self.packed {
+            return to.write_all(&self.out[..WORD + len]);
         }
+        to.write_all(&self.out[..WORD])?;
+        to.write_all(data)
     }
 }
 
