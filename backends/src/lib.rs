@@ -3,10 +3,15 @@
 pub mod file;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "s3")]
+pub mod s3;
 
 use walport_engine::storage::Registry;
 
 /// Every store this build has, in the order in which prefix settings are looked for.
 pub fn registry() -> Registry {
-    Registry::new().with(file::BACKEND)
+    let registry = Registry::new();
+    #[cfg(feature = "s3")]
+    let registry = registry.with(s3::BACKEND);
+    registry.with(file::BACKEND)
 }
