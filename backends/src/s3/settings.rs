@@ -37,6 +37,8 @@ pub const SETTINGS: &[Setting] = &[
         .kind(Type::Choice(&["auto", "sha256", "crc32", "md5", "none"])).default("auto"),
     Setting::new("WALPORT_S3_CONDITIONAL", GROUP, "Whether the store honours If-None-Match when it stores: yes; puts, only for bodies of one request; no, then an object is asked for before it is created. auto is what the preset says, and yes without one.")
         .kind(Type::Choice(&["auto", "yes", "puts", "no"])).default("auto"),
+    Setting::new("WALPORT_S3_COPY_LIMIT", GROUP, "Larger objects are copied in parts inside the store; at most 5 GiB.")
+        .kind(Type::Size).default("5GiB"),
     Setting::new("WALPORT_S3_TAGS", GROUP, "Tags of every object that is stored, as a map of names to values.").kind(Type::Map),
     row("AWS_ACCESS_KEY_ID", "Access key. Unset: web identity, profile files, container and instance metadata are tried, in this order.")
         .aliases(&["AWS_ACCESS_KEY"]).secret(),
@@ -260,6 +262,7 @@ impl Config {
         let checksum = checksum(settings, &preset, secure, retention.is_some(), matches!(endpoint, Endpoint::Aws { .. }));
         let part = part_size(settings, budget);
         let most = settings.number("UPLOAD_CONCURRENCY").unwrap_or(16).clamp(1, 1024) as u64;
+        let copy_limit = settings.size("WALPORT_S3_COPY_LIMIT").unwrap_or(MAX_PART).min(MAX_PART);
         let millis = |name, default: u64| Duration::from_millis(settings.number(name).map_or(default, |n| n as u64));
         Ok(Self {
             // A certificate for *.s3.amazonaws.com does not cover a name with dots.
@@ -292,8 +295,8 @@ impl Config {
             validate: !settings.flag("S3_SKIP_VALIDATION"),
             retries,
             throttle: (millis("S3_MIN_THROTTLING_RETRY_DELAY", 500), millis("S3_MAX_THROTTLING_RETRY_DELAY", 300_000)),
-            copy_limit: MAX_PART,
-            copy_part: 512 << 20,
+            copy_limit,
+            copy_part: copy_limit.clamp(MIN_PART, 512 << 20),
         })
     }
 

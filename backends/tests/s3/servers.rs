@@ -1,0 +1,89 @@
+//! Servers that are not ours.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use hyper_util::rt::TokioIo;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use s3s_fs::FileSystem;
+use tempfile::TempDir;
+
+/// A running server with one bucket, `bucket`. It ends when it is dropped.
+pub struct Server {
+    pub endpoint: String,
+    _data: TempDir,
+    child: Option<Child>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// s3s-fs in this process; it checks signatures.
+pub fn s3s() -> Server {
+    let data = tempfile::tempdir().unwrap();
+    std::fs::create_dir(data.path().join("bucket")).unwrap();
+    let root = data.path().to_owned();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(serve(root, sender));
+    });
+    let address: SocketAddr = receiver.recv().unwrap();
+    Server { endpoint: format!("http://{address}"), _data: data, child: None }
+}
+
+async fn serve(root: PathBuf, ready: mpsc::Sender<SocketAddr>) {
+    let mut builder = S3ServiceBuilder::new(FileSystem::new(root).unwrap());
+    builder.set_auth(SimpleAuth::from_single("walport", "walport-secret"));
+    let service = builder.build();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    ready.send(listener.local_addr().unwrap()).unwrap();
+    loop {
+        let (socket, _) = listener.accept().await.unwrap();
+        let service = service.clone();
+        tokio::spawn(async move {
+            let server = hyper::server::conn::http1::Builder::new();
+            let _ = server.serve_connection(TokioIo::new(socket), service).await;
+        });
+    }
+}
+
+/// The program versitygw, which `tests/setup` installs.
+pub fn versitygw() -> Server {
+    let program = std::env::var_os("VERSITYGW").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.test/versitygw/versitygw")),
+        PathBuf::from,
+    );
+    assert!(program.exists(), "{} is missing: run tests/setup", program.display());
+    let data = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(data.path().join("gateway/bucket")).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let child = Command::new(program)
+        .args(["--port", &address, "--quiet", "posix"])
+        .arg(data.path().join("gateway"))
+        .env("ROOT_ACCESS_KEY", "walport")
+        .env("ROOT_SECRET_KEY", "walport-secret")
+        .current_dir(data.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let server = Server { endpoint: format!("http://{address}"), _data: data, child: Some(child) };
+    let begun = Instant::now();
+    while TcpStream::connect(&address).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "versitygw does not answer");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server
+}
