@@ -132,7 +132,10 @@ impl Client {
         let request = self.request(call, region, credentials).map_err(Trouble::before)?;
         let response = match self.http.send(request).await {
             Ok(response) => response,
-            Err(failure) => return Err(Trouble::unanswered(failure.error, failure.sent)),
+            Err(failure) => {
+                let (sent, trouble) = (failure.sent, Trouble::unanswered(failure.error, failure.sent));
+                return Err(if sent && call.body.size() > 0 { self.deeper(trouble).await } else { trouble });
+            }
         };
         let status = response.status();
         log::debug!("s3 {} {} {:?}: {status}", call.method, call.key.unwrap_or("/"), call.query);
@@ -145,7 +148,7 @@ impl Client {
         let body = read(response, 64 << 10).await.unwrap_or_default();
         let trouble = Trouble::answered(status, &headers, &body);
         if status == StatusCode::NOT_FOUND && body.is_empty() {
-            return Err(self.missing(trouble).await);
+            return Err(self.deeper(trouble).await);
         }
         Err(trouble)
     }
@@ -228,19 +231,18 @@ impl Client {
         }
     }
 
-    /// A HEAD does not say whether the object is missing or the bucket; to take
-    /// the second for the first would end a recovery too early.
-    async fn missing(&self, trouble: Trouble) -> Trouble {
+    /// What is wrong with the bucket or with us, if anything is. Asked where an
+    /// answer leaves that open: a HEAD does not say whether the object is
+    /// missing or the bucket, and to take the second for the first would end a
+    /// recovery too early; and some servers refuse a body by hanging up on it.
+    async fn deeper(&self, trouble: Trouble) -> Trouble {
         if self.seen.load(Ordering::Relaxed) {
             return trouble;
         }
         let call = Call::new(Method::GET, None).query("list-type", "2").query("max-keys", "1").query("prefix", &self.config.root);
         match Box::pin(self.send(&call)).await {
-            Err(bucket) if bucket.code == "NoSuchBucket" => bucket,
-            _ => {
-                self.seen.store(true, Ordering::Relaxed);
-                trouble
-            }
+            Err(found) if matches!(found.error.kind(), Kind::Config | Kind::Unauthenticated) => found,
+            _ => trouble,
         }
     }
 

@@ -126,6 +126,10 @@ fn meaning(status: StatusCode, code: &str, message: &str, region: Option<&str>, 
         "InvalidAccessKeyId" | "InvalidClientTokenId" | "UnrecognizedClientException" => {
             never(Kind::Unauthenticated, "The store does not know this access key: check AWS_ACCESS_KEY_ID and AWS_ENDPOINT.")
         }
+        // Some stores answer 404 here, which must not be taken for a missing object.
+        code if code.contains("UserNotFound") || code == "NoSuchUser" => {
+            never(Kind::Unauthenticated, "The store does not know this access key: check AWS_ACCESS_KEY_ID and AWS_ENDPOINT.")
+        }
         "SignatureDoesNotMatch" => never(
             Kind::Unauthenticated,
             "Check AWS_SECRET_ACCESS_KEY and AWS_REGION; a proxy that changes headers has the same effect.",
@@ -164,6 +168,9 @@ fn meaning(status: StatusCode, code: &str, message: &str, region: Option<&str>, 
         }
         "InvalidStorageClass" => never(Kind::Config, "The store does not have this storage class: correct S3_STORAGE_CLASS."),
         code if code.starts_with("KMS") => never(Kind::Denied, "Check S3_SSE_KMS_ID and that this identity may use the key."),
+        code if status == StatusCode::NOT_FOUND && !code.is_empty() => {
+            never(Kind::Config, "What is missing is not the object: check the prefix setting and AWS_ENDPOINT.")
+        }
         _ => of_status(status),
     }
 }
@@ -227,6 +234,8 @@ mod tests {
     fn codes_have_kinds_classes_and_hints() {
         for (status, code, kind, class, hint) in [
             (404, "NoSuchKey", Kind::NotFound, Class::Never, None),
+            (404, "XAdminUserNotFound", Kind::Unauthenticated, Class::Never, Some("AWS_ACCESS_KEY_ID")),
+            (404, "NoSuchWebsite", Kind::Config, Class::Never, Some("AWS_ENDPOINT")),
             (404, "NoSuchBucket", Kind::Config, Class::Never, Some("create it")),
             (403, "InvalidAccessKeyId", Kind::Unauthenticated, Class::Never, Some("AWS_ACCESS_KEY_ID")),
             (403, "SignatureDoesNotMatch", Kind::Unauthenticated, Class::Never, Some("AWS_SECRET_ACCESS_KEY")),

@@ -72,12 +72,12 @@ impl Storage for S3 {
     }
 
     async fn put(&self, key: &Key, body: Body, how: Put) -> Result<Stored> {
-        named(key, "put")?;
+        self.named(key, "put")?;
         upload::put(&self.client, key, body, how).await
     }
 
     async fn get(&self, key: &Key, how: Get) -> Result<Object> {
-        named(key, "get")?;
+        self.named(key, "get")?;
         let told = |error: Error| error.with_op("get").with_key(key);
         // A range of nothing is no range to S3.
         if how.range.as_ref().is_some_and(|range| range.start >= range.end) {
@@ -86,7 +86,8 @@ impl Storage for S3 {
         let name = self.client.full(key.as_str());
         let mut call = self.client.with_customer_key(Call::new(Method::GET, Some(&name))).map_err(told)?;
         if let Some(range) = &how.range {
-            call = call.header("range", &format!("bytes={}-{}", range.start, range.end - 1)).map_err(told)?;
+            let text = if range.end > MAX_OBJECT { format!("bytes={}-", range.start) } else { format!("bytes={}-{}", range.start, range.end - 1) };
+            call = call.header("range", &text).map_err(told)?;
         }
         if let Some(version) = &how.version {
             call = call.header("if-match", &format!("\"{version}\"")).map_err(told)?;
@@ -136,7 +137,7 @@ impl Storage for S3 {
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<Stored> {
         let told = |error: Error| error.with_op("copy").with_key(from);
-        named(to, "copy")?;
+        self.named(to, "copy")?;
         let source = self.head(from).await.map_err(told)?;
         copy::copy(&self.client, from, to, &source).await.map_err(told)?;
         let copied = self.head(to).await.map_err(told)?;
@@ -148,6 +149,18 @@ impl Storage for S3 {
 }
 
 impl S3 {
+    /// Refuses what cannot be the name of an object.
+    fn named(&self, key: &Key, op: &'static str) -> Result<()> {
+        let wrong = if key.is_prefix() {
+            "a prefix is no object"
+        } else if key.as_str().len() > self.limits.max_key {
+            "the key is longer than 1024 bytes, the path of the store included"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(Kind::Invalid, wrong).with_op(op).with_key(key))
+    }
+
     /// An empty part of an object that must be there.
     async fn nothing(&self, key: &Key, how: Get) -> Result<Object> {
         let meta = self.head(key).await?;
@@ -158,13 +171,6 @@ impl S3 {
         }
         Ok(Object { meta, range, body: stream::empty().boxed() })
     }
-}
-
-fn named(key: &Key, op: &'static str) -> Result<()> {
-    if key.is_prefix() {
-        return Err(Error::new(Kind::Invalid, "a prefix is no object").with_op(op).with_key(key));
-    }
-    Ok(())
 }
 
 /// The whole object and the part of it that the answer carries.

@@ -2,6 +2,7 @@
 //! as a program), and against scripted ones that fail on purpose.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod conformance;
 mod contract;
 mod credentials;
 mod faults;

@@ -12,7 +12,7 @@ use s3s::service::S3ServiceBuilder;
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
 
-/// A running server with one bucket, `bucket`. It ends when it is dropped.
+/// A running server with the buckets `bucket` and `bkt`. It ends when it is dropped.
 pub struct Server {
     pub endpoint: String,
     _data: TempDir,
@@ -32,6 +32,7 @@ impl Drop for Server {
 pub fn s3s() -> Server {
     let data = tempfile::tempdir().unwrap();
     std::fs::create_dir(data.path().join("bucket")).unwrap();
+    std::fs::create_dir(data.path().join("bkt")).unwrap();
     let root = data.path().to_owned();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -66,7 +67,9 @@ pub fn versitygw() -> Server {
     );
     assert!(program.exists(), "{} is missing: run tests/setup", program.display());
     let data = tempfile::tempdir().unwrap();
-    std::fs::create_dir_all(data.path().join("gateway/bucket")).unwrap();
+    for bucket in ["bucket", "bkt"] {
+        std::fs::create_dir_all(data.path().join("gateway").join(bucket)).unwrap();
+    }
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("127.0.0.1:{port}");
     let child = Command::new(program)
