@@ -61,11 +61,13 @@ async fn serve(root: PathBuf, ready: mpsc::Sender<SocketAddr>) {
 
 /// The program versitygw, which `tests/setup` installs.
 pub fn versitygw() -> Server {
-    let program = std::env::var_os("VERSITYGW").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.test/versitygw/versitygw")),
-        PathBuf::from,
-    );
-    assert!(program.exists(), "{} is missing: run tests/setup", program.display());
+    let repository = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let mut caches = vec![repository.join(".test"), "/var/cache/walport-test".into()];
+    if let Some(cache) = std::env::var_os("WALPORT_TEST_CACHE") {
+        caches.insert(0, cache.into());
+    }
+    let program = caches.iter().map(|cache| cache.join("versitygw/versitygw")).find(|program| program.exists());
+    let program = program.expect("versitygw is missing: run tests/setup");
     let data = tempfile::tempdir().unwrap();
     for bucket in ["bucket", "bkt"] {
         std::fs::create_dir_all(data.path().join("gateway").join(bucket)).unwrap();
