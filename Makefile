@@ -14,6 +14,7 @@ build:
 	cargo build --release --locked -p walport
 
 demo: build
+	tests/setup postgresql
 	demo/demo.sh target/release/walport
 
 setup:
