@@ -63,7 +63,11 @@ pub async fn fetch(context: &Context, options: FetchOptions) -> Result<String> {
     }
     if let Some(control) = control {
         target.expect_control();
-        unpack_all(context, std::slice::from_ref(control), &target).await?;
+        let unpacked = unpack_all(context, std::slice::from_ref(control), &target).await;
+        if let Err(error) = unpacked {
+            target.remove_control();
+            return Err(error);
+        }
         if sync {
             let target = Arc::clone(&target);
             transfer::blocking("sync", move || target.sync_control()).await?;

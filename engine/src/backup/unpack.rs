@@ -116,6 +116,12 @@ impl Target {
         Ok(())
     }
 
+    /// Takes the control file away again: its tar did not come to its end, and
+    /// with that file a server would start.
+    pub(super) fn remove_control(&self) {
+        let _ = fs::remove_file(self.root.join(CONTROL));
+    }
+
     /// Makes the control file durable.
     pub(super) fn sync_control(&self) -> Result<()> {
         for path in [self.root.join(CONTROL), self.root.join("global")] {

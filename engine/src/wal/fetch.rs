@@ -82,11 +82,16 @@ fn copy(from: &mut dyn Read, mut file: NewFile, name: &str, sync: bool) -> Resul
     }
     // PostgreSQL itself refuses a segment of the wrong size, but takes that for
     // the end of the archive.
-    if let Some(expected) = expected && expected != size {
-        return Err(Error::new(Kind::Corrupt, format!("{name} has {size} bytes, but its header says {expected}"))
-            .with_hint("The archived object is not a whole segment; restore it from another copy of the archive."));
-    }
-    file.publish(sync)
+    let wrong = match expected {
+        Some(expected) if expected != size => format!("but its header says {expected}"),
+        // Too short for a header, or not one of PostgreSQL: any size of a segment will do.
+        None if is_segment(name) && !(size >= 1 << 20 && size.is_power_of_two()) => {
+            "which is no size of a segment".to_owned()
+        }
+        _ => return file.publish(sync),
+    };
+    Err(Error::new(Kind::Corrupt, format!("{name} has {size} bytes, {wrong}"))
+        .with_hint("The archived object is not a whole segment; restore it from another copy of the archive."))
 }
 
 /// Whether a name is that of a whole segment, of whatever size.
