@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    Archive, Run, Scratch, Site, Tool, bytes_like_a_table, damage, disk::SmallDisk, random, tree,
-    user, wait_for,
+    Archive, Run, Scratch, Site, Tool, damage, disk::SmallDisk, random, segment, tree, user,
+    wait_for,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -38,7 +38,7 @@ fn place(rng: &mut fastrand::Rng) -> Place {
         .walport(&scratch)
         .with("WALG_PG_WAL_SIZE", "1")
         .with("WALG_DOWNLOAD_CONCURRENCY", "1");
-    let bytes = bytes_like_a_table(rng, SEGMENT);
+    let bytes = segment(rng, SEGMENT);
     let file = scratch.file(&format!("pg_wal/{NAME}"), &bytes);
     Place { scratch, archive, walport, file, bytes }
 }
@@ -347,7 +347,9 @@ fn a_spoiled_segment_is_never_taken_for_a_whole_one() {
         for _ in 0..12 {
             place.archive.rewrite(&key, |bytes| damage::truncate(&mut rng, bytes));
             let target = place.target();
-            let run = place.fetch(&target).fails();
+            let run = place.fetch(&target);
+            assert_ne!(run.code, Some(0), "{codec}: cut, and taken for whole");
+            let run = run.fails();
             assert_ne!(run.code, Some(74), "a broken object is not a missing one: {run}");
             assert!(!target.exists(), "{codec}: a part of a segment is left");
             place.archive.rewrite(&key, |bytes| bytes.clone_from(&whole));
@@ -425,7 +427,7 @@ fn a_spoiled_or_missing_part_fails_the_restore() {
 fn two_pushes_at_once_store_one_whole_segment() {
     let mut rng = random("two_pushes_at_once_store_one_whole_segment");
     let place = place(&mut rng);
-    let other = bytes_like_a_table(&mut rng, SEGMENT);
+    let other = segment(&mut rng, SEGMENT);
     let other_file = place.scratch.file(&format!("other/{NAME}"), &other);
     let careful = place.walport.clone().with("WALG_PREVENT_WAL_OVERWRITE", "true");
     let run = |file: &Path| careful.run(&["wal-push", file.to_str().unwrap()]).code;

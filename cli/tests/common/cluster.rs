@@ -248,14 +248,16 @@ impl Cluster {
         checked(self.client("pgbench").args(["-i", "-q", "-s", &scale.to_string()]));
     }
 
-    /// Starts pgbench for so many seconds.
-    pub fn pgbench(&self, seconds: u32) -> Child {
-        self.client("pgbench")
-            .args(["-n", "-c", "2", "-T", &seconds.to_string()])
+    /// Starts pgbench, which writes until [`Load::end`].
+    pub fn pgbench(&self) -> Load {
+        let child = self
+            .client("pgbench")
+            .args(["-n", "-c", "2", "-T", "3600"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("pgbench")
+            .expect("pgbench");
+        Load(child)
     }
 
     /// Ends the current segment and waits until everything up to it is archived.
@@ -292,6 +294,25 @@ impl Cluster {
         }
         let pages = pages::verify(&self.data);
         assert!(pages > 100, "only {pages} pages in {}", self.data.display());
+    }
+}
+
+/// A pgbench that is running.
+#[derive(Debug)]
+pub struct Load(Child);
+
+impl Load {
+    /// Ends it; it must have been running until now.
+    #[track_caller]
+    pub fn end(mut self) {
+        assert!(self.0.try_wait().expect("wait").is_none(), "the load ended by itself");
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

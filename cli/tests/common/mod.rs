@@ -50,6 +50,20 @@ pub fn wait_for(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) {
     }
 }
 
+/// A segment as PostgreSQL 17 begins it: the long header of its first page, then
+/// [`bytes_like_a_table`].
+pub fn segment(rng: &mut fastrand::Rng, size: usize) -> Vec<u8> {
+    let mut bytes = bytes_like_a_table(rng, size);
+    bytes[..40].fill(0);
+    bytes[..2].copy_from_slice(&0xD116_u16.to_le_bytes());
+    bytes[2..4].copy_from_slice(&2_u16.to_le_bytes());
+    bytes[4..8].copy_from_slice(&1_u32.to_le_bytes());
+    bytes[8..16].copy_from_slice(&u64::try_from(size).expect("size").to_le_bytes());
+    bytes[32..36].copy_from_slice(&u32::try_from(size).expect("size").to_le_bytes());
+    bytes[36..40].copy_from_slice(&8192_u32.to_le_bytes());
+    bytes
+}
+
 /// Bytes that compress about as well as a page of a table: runs, text, noise.
 pub fn bytes_like_a_table(rng: &mut fastrand::Rng, size: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size + 512);
