@@ -6,7 +6,7 @@ use walport_backends::s3::S3;
 use walport_engine::error::{Class, Error, Kind};
 use walport_engine::storage::{Body, Entry, Get, Key, List, Put, Storage, StorageExt};
 
-use crate::servers::{Server, s3s, versitygw};
+use crate::servers::{Server, s3s, versitygw, versitygw_with_tls};
 use crate::{KEYS, open};
 
 const PART: usize = 5 << 20;
@@ -261,4 +261,28 @@ async fn wrong_settings_are_named_at_once() {
     let strict = [endpoint, KEYS[0], KEYS[1], ("S3_SKIP_VALIDATION", "false")];
     assert_eq!(open("s3://no-such-bucket", &strict, 0).await.unwrap_err().kind(), Kind::Config);
     open("s3://bucket", &strict, 0).await.unwrap();
+}
+
+#[tokio::test]
+async fn tls_is_trusted_only_when_it_should_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = versitygw_with_tls(folder.path());
+    let plain = versitygw();
+    let authority = folder.path().join("ca.pem");
+    let trusted = [("S3_CA_CERT_FILE", authority.to_str().unwrap())];
+    let safe = store(&server, &trusted).await;
+    sizes(&safe).await;
+    reading(&safe).await;
+    let crossed = server.endpoint.replace("https", "http");
+    let other = plain.endpoint.replace("http", "https");
+    for (endpoint, hint) in [(server.endpoint.as_str(), "S3_CA_CERT_FILE"), (other.as_str(), "does not speak TLS")] {
+        let values = [("AWS_ENDPOINT", endpoint), KEYS[0], KEYS[1]];
+        let error = open("s3://bucket", &values, 5).await.unwrap().get(&key("x"), Get::default()).await.unwrap_err();
+        assert_eq!((error.kind(), error.class()), (Kind::Config, Class::Never), "{error}");
+        assert!(error.hint().unwrap().contains(hint), "{error}: {:?}", error.hint());
+    }
+    let values = [("AWS_ENDPOINT", crossed.as_str()), KEYS[0], KEYS[1]];
+    open("s3://bucket", &values, 0).await.unwrap().get(&key("x"), Get::default()).await.unwrap_err();
+    let missing = [("S3_CA_CERT_FILE", "/nonexistent/ca.pem"), ("AWS_ENDPOINT", crossed.as_str())];
+    assert_eq!(open("s3://bucket", &missing, 0).await.unwrap_err().kind(), Kind::Config);
 }

@@ -1,7 +1,7 @@
 //! Servers that are not ours.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -61,6 +61,24 @@ async fn serve(root: PathBuf, ready: mpsc::Sender<SocketAddr>) {
 
 /// The program versitygw, which `tests/setup` installs.
 pub fn versitygw() -> Server {
+    gateway(None)
+}
+
+/// The same behind TLS; the certificate of its authority is `ca.pem` in `folder`.
+pub fn versitygw_with_tls(folder: &Path) -> Server {
+    let openssl = |arguments: &str| {
+        let done = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
+        assert!(done.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=authority -days 2"));
+    openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=server"));
+    openssl("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem");
+    gateway(Some(folder))
+}
+
+fn gateway(tls: Option<&Path>) -> Server {
     let repository = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let mut caches = vec![repository.join(".test"), "/var/cache/walport-test".into()];
     if let Some(cache) = std::env::var_os("WALPORT_TEST_CACHE") {
@@ -74,8 +92,13 @@ pub fn versitygw() -> Server {
     }
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("127.0.0.1:{port}");
-    let child = Command::new(program)
-        .args(["--port", &address, "--quiet", "posix"])
+    let mut command = Command::new(program);
+    command.args(["--port", &address, "--quiet"]);
+    if let Some(folder) = tls {
+        command.arg("--cert").arg(folder.join("server.pem")).arg("--key").arg(folder.join("server.key"));
+    }
+    let child = command
+        .arg("posix")
         .arg(data.path().join("gateway"))
         .env("ROOT_ACCESS_KEY", "walport")
         .env("ROOT_SECRET_KEY", "walport-secret")
@@ -84,7 +107,8 @@ pub fn versitygw() -> Server {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let server = Server { endpoint: format!("http://{address}"), _data: data, child: Some(child) };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let server = Server { endpoint: format!("{scheme}://{address}"), _data: data, child: Some(child) };
     let begun = Instant::now();
     while TcpStream::connect(&address).is_err() {
         assert!(begun.elapsed() < Duration::from_secs(30), "versitygw does not answer");
