@@ -5,6 +5,9 @@ pub mod file;
 pub mod http;
 #[cfg(feature = "s3")]
 pub mod s3;
+#[cfg(feature = "sftp")]
+pub mod sftp;
+mod temporary;
 
 use walport_engine::storage::Registry;
 
@@ -13,5 +16,8 @@ pub fn registry() -> Registry {
     let registry = Registry::new();
     #[cfg(feature = "s3")]
     let registry = registry.with(s3::BACKEND);
-    registry.with(file::BACKEND)
+    let registry = registry.with(file::BACKEND);
+    #[cfg(feature = "sftp")]
+    let registry = registry.with(sftp::BACKEND);
+    registry
 }

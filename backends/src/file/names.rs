@@ -4,13 +4,11 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use walport_engine::storage::{Error, Key, Kind, Meta, Result};
 
-/// The longest file name in bytes on the usual file systems.
-const MAX_NAME: usize = 255;
-/// The bytes of `.tmp.<YYYYMMDDTHHMMSSZ>-<16 hex digits>`.
-const SUFFIX: usize = 5 + 16 + 1 + 16;
+use crate::temporary;
+pub(super) use crate::temporary::is_temporary;
 
 /// The path of the object `key` below `root`.
 ///
@@ -48,26 +46,10 @@ fn path(root: &Path, key: &Key) -> Result<PathBuf> {
     Ok(root.join(body))
 }
 
-/// A name for `path` while it is being written, in the same directory. WAL-G
-/// uses and hides the same form.
+/// A name for `path` while it is being written, in the same directory.
 pub(super) fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let longest = name.len().min(MAX_NAME - SUFFIX);
-    let kept = (0..=longest).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
-    let time = Utc::now().format("%Y%m%dT%H%M%SZ");
-    path.with_file_name(format!("{}.tmp.{time}-{:016x}", &name[..kept], fastrand::u64(..)))
-}
-
-/// Whether `name` ends as [`temporary`] makes it.
-pub(super) fn is_temporary(name: &[u8]) -> bool {
-    let Some(suffix) = name.len().checked_sub(SUFFIX).map(|at| &name[at..]) else { return false };
-    let Some(rest) = suffix.strip_prefix(b".tmp.") else { return false };
-    let digits = |part: &[u8]| part.iter().all(u8::is_ascii_digit);
-    digits(&rest[..8])
-        && rest[8] == b'T'
-        && digits(&rest[9..15])
-        && rest[15..17] == *b"Z-"
-        && rest[17..].iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    path.with_file_name(temporary::name_for(&name))
 }
 
 /// What the file system knows of a file. The version changes whenever another

@@ -1,0 +1,180 @@
+//! Writing: a temporary name, many writes under way, sync, then the real name.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet};
+use walport_engine::storage::{Body, Error, Key, Kind, Put, Result, Stored};
+
+use super::connect::{BLOCK, Connection};
+use super::errors;
+use super::store::{SftpStore, is_ok, meta};
+use crate::temporary::name_for;
+
+pub(super) async fn put(store: &SftpStore, key: &Key, body: Body, how: Put) -> Result<Stored> {
+    let path = store.path(key)?;
+    if how.if_absent && !store.connection().await?.abilities.hardlink {
+        return Err(Error::new(Kind::Unsupported, "this server cannot create a file only if it is absent"));
+    }
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+    let connection = store.connection().await?;
+    let temporary = Temporary::create(&connection, store, format!("{folder}/{}", name_for(name)), key).await?;
+    let size = temporary.fill(body, store.config.requests, key).await?;
+    temporary.publish(&path, how.if_absent, size, key).await
+}
+
+/// A file that has not got its name yet; removed when it is dropped before.
+struct Temporary {
+    connection: Arc<Connection>,
+    path: String,
+    handle: String,
+    published: bool,
+}
+
+impl Temporary {
+    async fn create(connection: &Arc<Connection>, store: &SftpStore, path: String, key: &Key) -> Result<Self> {
+        let flags = OpenFlags::CREATE | OpenFlags::EXCLUDE | OpenFlags::WRITE;
+        let open = || connection.sftp.open(path.clone(), flags, FileAttributes::empty());
+        let opened = match open().await {
+            Err(error) if errors::is_missing(&error) => {
+                make_folders(connection, store, key).await?;
+                open().await
+            }
+            other => other,
+        };
+        let handle = opened.map_err(|error| errors::sftp(error, "put", key))?.handle;
+        Ok(Self { connection: Arc::clone(connection), path, handle, published: false })
+    }
+
+    /// Writes the body with up to `requests` writes under way.
+    async fn fill(&self, body: Body, requests: usize, key: &Key) -> Result<u64> {
+        let mut stream = body.into_stream();
+        let mut flying = FuturesUnordered::new();
+        let mut offset = 0;
+        while let Some(chunk) = stream.next().await {
+            let mut chunk: Bytes = chunk?;
+            while !chunk.is_empty() {
+                let block = chunk.split_to(chunk.len().min(BLOCK));
+                if flying.len() >= requests {
+                    landed(flying.next().await, key)?;
+                }
+                let at = offset;
+                offset += block.len() as u64;
+                flying.push(self.connection.sftp.write(self.handle.clone(), at, block.to_vec()));
+            }
+        }
+        while !flying.is_empty() {
+            landed(flying.next().await, key)?;
+        }
+        Ok(offset)
+    }
+
+    /// Syncs the file, checks its size and gives it its name.
+    async fn publish(mut self, path: &str, if_absent: bool, size: u64, key: &Key) -> Result<Stored> {
+        let failed = |error| errors::sftp(error, "put", key);
+        let connection = Arc::clone(&self.connection);
+        let (sftp, abilities) = (&connection.sftp, connection.abilities);
+        if abilities.fsync {
+            sftp.fsync(self.handle.clone()).await.map_err(failed)?;
+        }
+        let stored = meta(&sftp.fstat(self.handle.clone()).await.map_err(failed)?.attrs);
+        if stored.size != size {
+            return Err(Error::new(Kind::Io, format!("{size} bytes were written, and the server has {}", stored.size)));
+        }
+        sftp.close(self.handle.clone()).await.map_err(failed)?;
+        if if_absent {
+            // The temporary name goes when `self` is dropped.
+            return match sftp.hardlink(self.path.clone(), path).await {
+                Ok(_) => {
+                    sftp.remove(self.path.clone()).await.map_err(failed)?;
+                    self.published = true;
+                    Ok(Stored { size, version: stored.version })
+                }
+                Err(error) => Err(exists_or(sftp.stat(path).await.is_ok(), failed(error))),
+            };
+        }
+        if abilities.posix_rename {
+            posix_rename(&connection, &self.path, path, key).await?;
+        } else {
+            replace(&connection, &self.path, path, key).await?;
+        }
+        self.published = true;
+        Ok(Stored { size, version: stored.version })
+    }
+}
+
+/// OpenSSH reports a taken name as a mere failure.
+fn exists_or(exists: bool, error: Error) -> Error {
+    if exists { Error::new(Kind::AlreadyExists, "there is such an object already") } else { error }
+}
+
+fn landed<T>(written: Option<std::result::Result<T, russh_sftp::client::error::Error>>, key: &Key) -> Result<()> {
+    match written {
+        Some(Err(error)) => Err(errors::sftp(error, "put", key)),
+        Some(Ok(_)) | None => Ok(()),
+    }
+}
+
+async fn posix_rename(connection: &Connection, from: &str, to: &str, key: &Key) -> Result<()> {
+    let mut data = Vec::with_capacity(8 + from.len() + to.len());
+    for text in [from, to] {
+        data.extend_from_slice(&(text.len() as u32).to_be_bytes());
+        data.extend_from_slice(text.as_bytes());
+    }
+    match connection.sftp.extended("posix-rename@openssh.com", data).await {
+        Ok(Packet::Status(status)) if is_ok(status.status_code) => Ok(()),
+        Ok(Packet::Status(status)) => Err(errors::sftp(status.into(), "put", key)),
+        Ok(_) => Err(Error::new(Kind::Io, "the server answered a rename with something else")),
+        Err(error) => Err(errors::sftp(error, "put", key)),
+    }
+}
+
+/// Where a rename does not replace: the old file goes first, so there is a
+/// moment without any (declared as [`Limits::atomic_replace`]).
+async fn replace(connection: &Connection, from: &str, to: &str, key: &Key) -> Result<()> {
+    match connection.sftp.rename(from, to).await {
+        Ok(_) => return Ok(()),
+        Err(error) if connection.sftp.stat(to).await.is_err() => return Err(errors::sftp(error, "put", key)),
+        Err(_) => {}
+    }
+    connection.sftp.remove(to).await.map_err(|error| errors::sftp(error, "put", key))?;
+    connection.sftp.rename(from, to).await.map_err(|error| errors::sftp(error, "put", key))?;
+    Ok(())
+}
+
+/// Makes the folders of an object, the outermost first.
+async fn make_folders(connection: &Connection, store: &SftpStore, key: &Key) -> Result<()> {
+    let path = store.path(key)?;
+    let below = path.strip_prefix(&store.config.root).unwrap_or(&path);
+    let mut folder = store.config.root.clone();
+    let parts: Vec<_> = below.trim_start_matches('/').split('/').collect();
+    for part in parts.iter().take(parts.len().saturating_sub(1)) {
+        folder = format!("{folder}/{part}");
+        let attributes = FileAttributes { permissions: Some(0o755), ..FileAttributes::empty() };
+        // Another writer may be faster; what matters is that it is there.
+        if let Err(error) = connection.sftp.mkdir(folder.clone(), attributes).await
+            && connection.sftp.stat(folder.clone()).await.is_err()
+        {
+            return Err(errors::sftp(error, "put", key));
+        }
+    }
+    Ok(())
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if self.published {
+            return;
+        }
+        let (connection, path, handle) = (Arc::clone(&self.connection), self.path.clone(), self.handle.clone());
+        // Nobody waits for this; without a runtime the connection is gone as well.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                drop(connection.sftp.close(handle).await);
+                drop(connection.sftp.remove(path).await);
+            });
+        }
+    }
+}
