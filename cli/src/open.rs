@@ -1,12 +1,17 @@
 //! From settings to what a job needs: store, codecs, memory.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use walport_engine::codec::Codecs;
 use walport_engine::context::Context;
 use walport_engine::memory::{Budget, Operation, Plan};
 use walport_engine::progress::Progress;
 use walport_engine::settings::{ENCRYPTION, Settings, Source};
 use walport_engine::storage::policies::Policies;
-use walport_engine::storage::{Backend, Open};
+use walport_engine::storage::failover::{Access, Check, Failover, Merged, Named};
+use walport_engine::storage::fanout::{self, Fanout, TargetSpec};
+use walport_engine::storage::{Backend, Open, Store};
 use walport_engine::{Error, Kind, Result};
 
 use crate::program::Program;
@@ -88,26 +93,108 @@ fn policies(settings: &Settings, operation: Operation) -> Policies {
 
 /// Everything for one command.
 pub async fn context(program: &Program, operation: Operation) -> Result<Context> {
-    let Target { backend, url, name, settings } = target(program, None)?;
+    let settings = program.settings.clone();
     let plan = Plan::derive(&settings, operation)?;
     let codecs = codecs(&settings, &plan)?;
-    let budget = Budget::new(plan.buffers);
-    let policies = policies(&settings, operation);
-    let bare = (backend.open)(Open {
-        target: &url,
-        settings: &settings,
-        budget: &budget,
-        retries: policies.retry.attempts.saturating_sub(1),
-    })
-    .await?;
-    let store = policies.around(bare)?;
-    Ok(Context {
-        settings,
-        store,
-        store_name: name,
-        codecs,
-        budget,
-        plan,
-        progress: Progress::new(),
-    })
+    let opener = Opener { program, operation, budget: Budget::new(plan.buffers) };
+    let storages = match fanout::from_settings(&settings)? {
+        Some((targets, quorum)) => vec![(PRIMARY.to_owned(), opener.targets(targets, quorum).await?)],
+        None if opener.has_failover() => opener.alive().await?,
+        None => {
+            let target = target(program, None)?;
+            let store = opener.open(&target).await?;
+            vec![(target.name, store)]
+        }
+    };
+    let store: Store = match storages.as_slice() {
+        [(_, only)] => Arc::clone(only),
+        several => {
+            let named = several.iter().map(|(name, store)| named(name, name, Arc::clone(store)));
+            Arc::new(Merged::new(named.collect())?)
+        }
+    };
+    Ok(Context { settings, store, storages, codecs, budget: opener.budget, plan, progress: Progress::new() })
+}
+
+fn named(name: &str, id: &str, store: Store) -> Named {
+    Named { name: name.to_owned(), id: id.to_owned(), store }
+}
+
+/// Opens the storages of one command.
+struct Opener<'a> {
+    program: &'a Program,
+    operation: Operation,
+    budget: Budget,
+}
+
+impl Opener<'_> {
+    /// Opens one storage, with everything that belongs around it.
+    async fn open(&self, target: &Target) -> Result<Store> {
+        let policies = policies(&target.settings, self.operation);
+        let bare = (target.backend.open)(Open {
+            target: &target.url,
+            settings: &target.settings,
+            budget: &self.budget,
+            retries: policies.retry.attempts.saturating_sub(1),
+        })
+        .await?;
+        policies.around(bare)
+    }
+
+    /// Opens the targets of `WALPORT_TARGETS` as one store.
+    async fn targets(&self, specs: Vec<TargetSpec>, quorum: usize) -> Result<Store> {
+        let root = &self.program.settings;
+        let patience = root.duration("WALPORT_STALL_TIMEOUT").unwrap_or(Duration::from_secs(60));
+        let mut targets = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let settings = root.block(FAILOVER, &spec.name).unwrap_or_else(|| root.clone());
+            let backend = *self.program.registry.by_url(&spec.url)?;
+            let target = Target { backend, url: spec.url, name: spec.name.clone(), settings };
+            match self.open(&target).await {
+                Ok(store) => targets.push(fanout::Target { store, name: spec.name, required: spec.required }),
+                Err(error) if !spec.required => log::warn!("the target {} is left out: {error}", spec.name),
+                Err(error) => return Err(error.context(format!("the target {}", spec.name))),
+            }
+        }
+        Ok(Arc::new(Fanout::new(targets, quorum, patience)?))
+    }
+
+    /// Whether there are storages to fall back to, and none was chosen by name.
+    fn has_failover(&self) -> bool {
+        let settings = &self.program.settings;
+        settings.text("WALG_TARGET_STORAGE").is_none() && settings.block_names(FAILOVER).next().is_some()
+    }
+
+    /// The storages that are alive: all of them to read, the first to write.
+    async fn alive(&self) -> Result<Vec<(String, Store)>> {
+        let settings = &self.program.settings;
+        let mut opened = Vec::new();
+        let mut failed = None;
+        let names: Vec<_> = std::iter::once(PRIMARY).chain(settings.block_names(FAILOVER)).map(str::to_owned).collect();
+        for name in names {
+            let target = target(self.program, Some(&name))?;
+            match self.open(&target).await {
+                Ok(store) => opened.push(named(&name, &format!("{name}#{}", target.url), store)),
+                Err(error) => {
+                    log::warn!("the storage {name} is left out: {error}");
+                    failed = failed.or(Some(error));
+                }
+            }
+        }
+        let mut opened = opened.into_iter();
+        let Some(primary) = opened.next() else {
+            return Err(failed.unwrap_or_else(|| Error::new(Kind::Internal, "there is no storage")));
+        };
+        let access = match self.operation {
+            Operation::WalPush | Operation::BackupPush => Access::Write,
+            Operation::WalFetch | Operation::BackupFetch | Operation::Light => Access::Read,
+        };
+        let check = Check::from_settings(settings, access)?;
+        let failover = Failover::new(primary, opened.collect(), access, check);
+        let chosen = match access {
+            Access::Write => vec![failover.first_alive().await?],
+            Access::Read => failover.all_alive().await?,
+        };
+        Ok(chosen.into_iter().map(|one| (one.name.clone(), Arc::clone(&one.store))).collect())
+    }
 }

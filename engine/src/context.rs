@@ -1,5 +1,7 @@
 //! What every job gets: the configuration, the store, the codecs, the memory.
 
+use std::sync::Arc;
+
 use crate::codec::Codecs;
 use crate::error::Result;
 use crate::memory::{Budget, CHUNK, Plan, Pool};
@@ -12,10 +14,12 @@ use crate::storage::{Put, Store};
 pub struct Context {
     /// The effective settings.
     pub settings: Settings,
-    /// The store that is read and written, all policies around it.
+    /// The store that is read and written, all policies around it. With several
+    /// storages in use, all of them read as one.
     pub store: Store,
-    /// The name of the store: `default`, or that of a failover storage.
-    pub store_name: String,
+    /// The storages in use by name, at least one, in their order: `default`,
+    /// then those to fall back to.
+    pub storages: Vec<(String, Store)>,
     /// Compressors and cipher.
     pub codecs: Codecs,
     /// The memory for buffers.
@@ -27,6 +31,21 @@ pub struct Context {
 }
 
 impl Context {
+    /// The name of the storage that is written to.
+    pub fn store_name(&self) -> &str {
+        self.storages.first().map_or("default", |(name, _)| name)
+    }
+
+    /// The same with the storage `name` alone: a backup never spans storages.
+    pub fn within(&self, name: &str) -> Self {
+        let mut one = self.clone();
+        one.storages.retain(|(own, _)| own == name);
+        if let Some((_, store)) = one.storages.first() {
+            one.store = Arc::clone(store);
+        }
+        one
+    }
+
     /// The chunks of one upload to the store of this context.
     pub fn upload_pool(&self) -> Result<Pool> {
         let chunks = self.plan.upload_chunks(self.store.limits())?;

@@ -73,8 +73,8 @@ pub(crate) fn context(store: Store, values: &[(&str, &str)]) -> Context {
     let readable: Vec<SharedCodec> =
         ["lz4", "zst", ""].into_iter().map(|name| Arc::new(Identity(name)) as SharedCodec).collect();
     Context {
+        storages: vec![("default".to_owned(), Arc::clone(&store))],
         store,
-        store_name: "default".to_owned(),
         codecs: Codecs::new(readable.clone(), readable[0].clone(), None),
         budget: Budget::new(plan.buffers),
         plan,

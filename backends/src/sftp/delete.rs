@@ -39,10 +39,14 @@ pub(super) async fn delete(store: &SftpStore, keys: &[Key]) -> Result<Vec<Delete
 
 async fn remove(store: &SftpStore, connection: &Connection, key: Key) -> Deleted {
     let outcome = match store.path(&key) {
-        Ok(path) => match connection.sftp.remove(path).await {
+        Ok(path) => match connection.sftp.remove(path.clone()).await {
             Ok(_) => Ok(()),
             Err(error) if errors::is_missing(&error) => Ok(()),
-            Err(error) => Err(errors::sftp(error, "delete", &key)),
+            // A folder of that name is no object.
+            Err(error) => match connection.sftp.stat(path).await {
+                Ok(found) if found.attrs.is_dir() => Ok(()),
+                _ => Err(errors::sftp(error, "delete", &key)),
+            },
         },
         Err(error) => Err(error.with_op("delete")),
     };

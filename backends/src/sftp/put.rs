@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet};
-use walport_engine::storage::{Body, Error, Key, Kind, Put, Result, Stored};
+use walport_engine::storage::{Body, Class, Error, Key, Kind, Put, Result, Stored};
 
 use super::connect::{BLOCK, Connection};
 use super::errors;
@@ -29,7 +29,8 @@ pub(super) async fn put(store: &SftpStore, key: &Key, body: Body, how: Put) -> R
 struct Temporary {
     connection: Arc<Connection>,
     path: String,
-    handle: String,
+    /// `None` once it is closed: a server gives the same handle out again.
+    handle: Option<String>,
     published: bool,
 }
 
@@ -45,11 +46,12 @@ impl Temporary {
             other => other,
         };
         let handle = opened.map_err(|error| errors::sftp(error, "put", key))?.handle;
-        Ok(Self { connection: Arc::clone(connection), path, handle, published: false })
+        Ok(Self { connection: Arc::clone(connection), path, handle: Some(handle), published: false })
     }
 
     /// Writes the body with up to `requests` writes under way.
     async fn fill(&self, body: Body, requests: usize, key: &Key) -> Result<u64> {
+        let handle = self.handle()?;
         let mut stream = body.into_stream();
         let mut flying = FuturesUnordered::new();
         let mut offset = 0;
@@ -62,7 +64,7 @@ impl Temporary {
                 }
                 let at = offset;
                 offset += block.len() as u64;
-                flying.push(self.connection.sftp.write(self.handle.clone(), at, block.to_vec()));
+                flying.push(self.connection.sftp.write(handle.clone(), at, block.to_vec()));
             }
         }
         while !flying.is_empty() {
@@ -71,19 +73,34 @@ impl Temporary {
         Ok(offset)
     }
 
+    fn handle(&self) -> Result<String> {
+        self.handle.clone().ok_or_else(|| Error::new(Kind::Internal, "the file is closed already"))
+    }
+
     /// Syncs the file, checks its size and gives it its name.
     async fn publish(mut self, path: &str, if_absent: bool, size: u64, key: &Key) -> Result<Stored> {
         let failed = |error| errors::sftp(error, "put", key);
         let connection = Arc::clone(&self.connection);
         let (sftp, abilities) = (&connection.sftp, connection.abilities);
-        if abilities.fsync {
-            sftp.fsync(self.handle.clone()).await.map_err(failed)?;
+        let handle = self.handle()?;
+        let replaced = sftp.stat(path).await.ok().and_then(|found| found.attrs.mtime);
+        let mut attributes = sftp.fstat(handle.clone()).await.map_err(failed)?.attrs;
+        // Times are whole seconds: what replaces an object in the same second
+        // must not look like it.
+        if let (Some(old), Some(new)) = (replaced, attributes.mtime) && new <= old {
+            attributes.mtime = Some(old + 1);
+            let times = FileAttributes { atime: Some(old + 1), mtime: Some(old + 1), ..FileAttributes::empty() };
+            sftp.fsetstat(handle.clone(), times).await.map_err(failed)?;
         }
-        let stored = meta(&sftp.fstat(self.handle.clone()).await.map_err(failed)?.attrs);
+        if abilities.fsync {
+            sftp.fsync(handle.clone()).await.map_err(failed)?;
+        }
+        let stored = meta(&attributes);
         if stored.size != size {
             return Err(Error::new(Kind::Io, format!("{size} bytes were written, and the server has {}", stored.size)));
         }
-        sftp.close(self.handle.clone()).await.map_err(failed)?;
+        self.handle = None;
+        sftp.close(handle).await.map_err(failed)?;
         if if_absent {
             // The temporary name goes when `self` is dropped.
             return match sftp.hardlink(self.path.clone(), path).await {
@@ -92,7 +109,11 @@ impl Temporary {
                     self.published = true;
                     Ok(Stored { size, version: stored.version })
                 }
-                Err(error) => Err(exists_or(sftp.stat(path).await.is_ok(), failed(error))),
+                Err(error) => {
+                    let error = unknown_if_lost(failed(error));
+                    let taken = error.class() == Class::Never && sftp.stat(path).await.is_ok();
+                    Err(exists_or(taken, error))
+                }
             };
         }
         if abilities.posix_rename {
@@ -102,6 +123,15 @@ impl Temporary {
         }
         self.published = true;
         Ok(Stored { size, version: stored.version })
+    }
+}
+
+/// When the connection is lost over the request that gives a file its name,
+/// nobody knows whether it has got it.
+fn unknown_if_lost(error: Error) -> Error {
+    match error.kind() {
+        Kind::Unavailable | Kind::Stalled => error.with_class(Class::Ambiguous),
+        _ => error,
     }
 }
 
@@ -127,7 +157,7 @@ async fn posix_rename(connection: &Connection, from: &str, to: &str, key: &Key) 
         Ok(Packet::Status(status)) if is_ok(status.status_code) => Ok(()),
         Ok(Packet::Status(status)) => Err(errors::sftp(status.into(), "put", key)),
         Ok(_) => Err(Error::new(Kind::Io, "the server answered a rename with something else")),
-        Err(error) => Err(errors::sftp(error, "put", key)),
+        Err(error) => Err(unknown_if_lost(errors::sftp(error, "put", key))),
     }
 }
 
@@ -172,7 +202,9 @@ impl Drop for Temporary {
         // Nobody waits for this; without a runtime the connection is gone as well.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                drop(connection.sftp.close(handle).await);
+                if let Some(handle) = handle {
+                    drop(connection.sftp.close(handle).await);
+                }
                 drop(connection.sftp.remove(path).await);
             });
         }

@@ -123,11 +123,15 @@ impl Storage for SftpStore {
     }
 
     async fn head(&self, key: &Key) -> Result<Meta> {
+        let nothing = || Error::new(Kind::NotFound, "there is no such object").with_op("head").with_key(key);
+        if key.is_prefix() {
+            return Err(nothing());
+        }
         let path = self.path(key).map_err(|error| error.with_op("head"))?;
         let connection = self.connection().await?;
         match connection.sftp.stat(path).await {
             Ok(found) if found.attrs.is_regular() => Ok(meta(&found.attrs)),
-            Ok(_) => Err(Error::new(Kind::NotFound, "there is no such object").with_op("head").with_key(key)),
+            Ok(_) => Err(nothing()),
             Err(error) => Err(errors::sftp(error, "head", key)),
         }
     }

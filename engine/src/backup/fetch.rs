@@ -39,7 +39,8 @@ pub struct FetchOptions {
 
 /// Restores a backup and says its name.
 pub async fn fetch(context: &Context, options: FetchOptions) -> Result<String> {
-    let name = list::find(context, &options.backup).await?;
+    let (name, storage) = list::find(context, &options.backup).await?;
+    let context = &context.within(&storage);
     let sentinel = list::sentinel(context, &name).await?;
     if let Some(delta) = &sentinel.delta {
         return Err(Error::new(Kind::Unsupported, format!("{name} is a delta of {}, which this version does not restore", delta.from))

@@ -48,7 +48,7 @@ pub async fn list(context: &Context, detail: bool) -> Result<Vec<BackupInfo>> {
         return Ok(found);
     }
     let read = found.into_iter().map(|info| async move {
-        let detail = metadata(context, &info.name).await?;
+        let detail = metadata(&context.within(&info.storage_name), &info.name).await?;
         Ok::<_, Error>(BackupInfo { detail, ..info })
     });
     let mut detailed: Vec<_> = futures_util::stream::iter(read).buffered(8).try_collect().await?;
@@ -61,14 +61,16 @@ pub async fn list(context: &Context, detail: bool) -> Result<Vec<BackupInfo>> {
 async fn names_and_times(context: &Context) -> Result<Vec<BackupInfo>> {
     let folder = Key::parse(BASE_BACKUPS)?;
     let mut found = Vec::new();
-    let mut entries = context.store.list(&folder, List::default());
-    while let Some(entry) = entries.try_next().await? {
-        if let Entry::Object(key, meta) = entry && let Some(name) = names::backup_of_sentinel(&key) {
+    for (storage_name, store) in &context.storages {
+        let mut entries = store.list(&folder, List::default());
+        while let Some(entry) = entries.try_next().await? {
+            let Entry::Object(key, meta) = entry else { continue };
+            let Some(name) = names::backup_of_sentinel(&key) else { continue };
             found.push(BackupInfo {
                 wal_file_name: names::wal_file_name(&name),
                 name,
                 modified: meta.modified,
-                storage_name: context.store_name.clone(),
+                storage_name: storage_name.clone(),
                 detail: None,
             });
         }
@@ -102,15 +104,21 @@ fn no_backup(name: &str) -> Error {
         .with_hint("`walport backup-list` shows the backups; one without a sentinel is not complete.")
 }
 
-/// The name of the backup that `selector` means.
-pub async fn find(context: &Context, selector: &Selector) -> Result<String> {
+/// The name of the backup that `selector` means, and the storage it is in.
+pub async fn find(context: &Context, selector: &Selector) -> Result<(String, String)> {
     match selector {
         Selector::Name(name) => {
             // The name becomes part of keys.
             names::BackupName::parse(name)?;
-            Ok(name.clone())
+            let key = names::sentinel(BASE_BACKUPS, name);
+            for (storage, store) in &context.storages {
+                if store.find(&key).await?.is_some() {
+                    return Ok((name.clone(), storage.clone()));
+                }
+            }
+            Err(no_backup(name))
         }
-        Selector::Latest => names_and_times(context).await?.pop().map(|newest| newest.name).ok_or_else(|| {
+        Selector::Latest => names_and_times(context).await?.pop().map(|newest| (newest.name, newest.storage_name)).ok_or_else(|| {
             Error::new(Kind::NotFound, "there are no backups")
                 .with_hint("Take one with `walport backup-push`, and check the prefix of the storage.")
         }),
@@ -118,22 +126,22 @@ pub async fn find(context: &Context, selector: &Selector) -> Result<String> {
     }
 }
 
-async fn by_user_data(context: &Context, wanted: &str) -> Result<String> {
+async fn by_user_data(context: &Context, wanted: &str) -> Result<(String, String)> {
     let wanted = gojson::Value::parse(wanted.as_bytes()).map_err(|error| error.context("the user data is not a JSON document"))?;
     let mut matching = Vec::new();
     for info in list(context, true).await? {
         let user_data = match info.detail {
             Some(detail) => detail.user_data,
-            None => sentinel(context, &info.name).await?.user_data,
+            None => sentinel(&context.within(&info.storage_name), &info.name).await?.user_data,
         };
         if user_data.as_ref() == Some(&wanted) {
-            matching.push(info.name);
+            matching.push((info.name, info.storage_name));
         }
     }
     match matching.as_slice() {
         [only] => Ok(only.clone()),
         [] => Err(Error::new(Kind::NotFound, "no backup has this user data")),
-        several => Err(Error::new(Kind::Invalid, format!("several backups have this user data: {}", several.join(", ")))
+        several => Err(Error::new(Kind::Invalid, format!("several backups have this user data: {}", several.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")))
             .with_hint("Give the name of one of them.")),
     }
 }

@@ -102,7 +102,7 @@ pub async fn push(context: &Context, options: PushOptions) -> Result<String> {
     run.labels(&stop).await?;
     let sentinel = run.sentinel(start_time, &stop, user_data, options.permanent)?;
     run.publish(&client, &sentinel).await?;
-    log::info!("Wrote backup with name {} to storage {}", run.name, context.store_name);
+    log::info!("Wrote backup with name {} to storage {}", run.name, context.store_name());
     Ok(run.name)
 }
 

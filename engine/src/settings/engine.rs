@@ -114,7 +114,7 @@ pub const SETTINGS: &[Setting] = &[
 
     Setting::new("WALG_STORAGE_PREFIX", "Storage", "A folder more, below the prefix of every storage."),
     Setting::new("WALG_TARGET_STORAGE", FAILOVER, "Use only the storage of this name; `default` is the primary one."),
-    Setting::new("WALG_FAILOVER_STORAGES", FAILOVER, "Storages to use when the primary one is down: a name for each, and under it the settings that differ from the primary. Names are taken in lower case. So far they are used by --target-storage only, never by themselves.")
+    Setting::new("WALG_FAILOVER_STORAGES", FAILOVER, "Storages to use when the primary one is down: a name for each, and under it the settings that differ from the primary. Names are taken in lower case.")
         .kind(Type::Blocks).secret(),
     Setting::new("WALG_FAILOVER_STORAGES_CHECK", FAILOVER, "Test whether a storage is alive before it is used.")
         .kind(Type::Bool).default("true").pending(),

@@ -28,7 +28,7 @@ pub async fn push(context: &Context, path: &Path) -> Result<()> {
         log::info!("{name} was archived ahead of time");
         return metadata::push(context, path, name).await;
     }
-    log::info!("Files will be uploaded to storage: {}", context.store_name);
+    log::info!("Files will be uploaded to storage: {}", context.store_name());
     let pool = context.upload_pool()?;
     let done = AtomicBool::new(false);
     let asked = async {
