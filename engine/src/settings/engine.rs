@@ -117,25 +117,25 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("WALG_FAILOVER_STORAGES", FAILOVER, "Storages to use when the primary one is down: a name for each, and under it the settings that differ from the primary. Names are taken in lower case.")
         .kind(Type::Blocks).secret(),
     Setting::new("WALG_FAILOVER_STORAGES_CHECK", FAILOVER, "Test whether a storage is alive before it is used.")
-        .kind(Type::Bool).default("true").pending(),
+        .kind(Type::Bool).default("true"),
     Setting::new("WALG_FAILOVER_STORAGES_CHECK_TIMEOUT", FAILOVER, "How long such a test may take.")
-        .kind(Type::Duration).default("30s").pending(),
+        .kind(Type::Duration).default("30s"),
     Setting::new("WALG_FAILOVER_STORAGES_CHECK_SIZE", FAILOVER, "Bytes written by a test of writing.")
-        .kind(Type::Size).default("1mb").pending(),
+        .kind(Type::Size).default("1mb"),
     Setting::new("WALG_FAILOVER_STORAGES_CACHE_LIFETIME", FAILOVER, "How long the answer of a test is believed.")
-        .kind(Type::Duration).default("15m").pending(),
+        .kind(Type::Duration).default("15m"),
     Setting::new("WALG_FAILOVER_STORAGES_CACHE_EMA_ALIVE_LIMIT", FAILOVER, "Above this average a dead storage counts as alive again.")
-        .kind(Type::Float).default("0.99").pending(),
+        .kind(Type::Float).default("0.99"),
     Setting::new("WALG_FAILOVER_STORAGES_CACHE_EMA_DEAD_LIMIT", FAILOVER, "Below this average a storage counts as dead.")
-        .kind(Type::Float).default("0.88").pending(),
+        .kind(Type::Float).default("0.88"),
     Setting::new("WALG_FAILOVER_STORAGES_CACHE_EMA_ALPHA_ALIVE_MAX", FAILOVER, "Largest weight of one answer of a live storage.")
-        .kind(Type::Float).default("0.05").pending(),
+        .kind(Type::Float).default("0.05"),
     Setting::new("WALG_FAILOVER_STORAGES_CACHE_EMA_ALPHA_ALIVE_MIN", FAILOVER, "Smallest weight of one answer of a live storage.")
-        .kind(Type::Float).default("0.01").pending(),
+        .kind(Type::Float).default("0.01"),
     Setting::new("WALG_FAILOVER_STORAGES_CACHE_EMA_ALPHA_DEAD_MAX", FAILOVER, "Largest weight of one answer of a dead storage.")
-        .kind(Type::Float).default("0.5").pending(),
+        .kind(Type::Float).default("0.5"),
     Setting::new("WALG_FAILOVER_STORAGES_CACHE_EMA_ALPHA_DEAD_MIN", FAILOVER, "Smallest weight of one answer of a dead storage.")
-        .kind(Type::Float).default("0.1").pending(),
+        .kind(Type::Float).default("0.1"),
 
     Setting::new("WALG_LOG_LEVEL", LOG, "What is logged: NORMAL (information, warnings, errors), ERROR (errors only) or DEVEL (everything).")
         .kind(Type::Choice(&["NORMAL", "DEVEL", "ERROR"])).default("NORMAL").aliases(&["WALPORT_LOG_LEVEL"]),
