@@ -45,6 +45,7 @@ mod case;
 mod check;
 mod context;
 mod data;
+mod engine;
 pub mod fault;
 mod golden;
 mod report;

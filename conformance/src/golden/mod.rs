@@ -1,6 +1,6 @@
 //! A small tree as WAL-G wrote it, inside the program: the suite runs where no
 //! repository is. One full backup, two deltas on it, and their WAL, without the
-//! parts that hold the tables.
+//! parts that hold the tables; two WAL files as `none` stores them.
 
 /// Pairs of a name under the prefix and the bytes WAL-G stored there.
 macro_rules! tree {
@@ -23,6 +23,7 @@ pub(crate) const TREE: &[(&str, &[u8])] = tree![
     "basebackups_005/base_000000010000000000000006_D_000000010000000000000004/tar_partitions/backup_label.tar.zst",
     "basebackups_005/base_000000010000000000000006_D_000000010000000000000004/tar_partitions/pg_control.tar.zst",
     "basebackups_005/base_000000010000000000000006_D_000000010000000000000004_backup_stop_sentinel.json",
+    "wal_005/000000010000000000000002.00000028.backup",
     "wal_005/000000010000000000000002.00000028.backup.zst",
     "wal_005/000000010000000000000002.zst",
     "wal_005/000000010000000000000004.00000028.backup.zst",
@@ -40,6 +41,7 @@ pub(crate) const TREE: &[(&str, &[u8])] = tree![
     "wal_005/00000001000000000000000C.zst",
     "wal_005/000000010000000000000010.lzma",
     "wal_005/000000010000000000000011.br",
+    "wal_005/00000002.history",
     "wal_005/00000002.history.zst",
 ];
 
