@@ -48,8 +48,8 @@ pub struct Options {
     /// run them where nothing else runs, and open the store with a budget
     /// below this.
     pub memory: Option<u64>,
-    /// The ids that may be skipped; `None` allows every skip. Where a store is
-    /// known, a skip that is not in the list is a problem.
+    /// Which cases may be skipped, in the form of the filter; `None` allows
+    /// every skip. Where a store is known, any other skip is a problem.
     pub expected_skips: Option<Vec<String>>,
     /// Called with each result as it comes.
     pub on_result: Option<Progressed>,
@@ -191,7 +191,7 @@ impl Runner {
     fn check_skip(&self, result: &CaseResult, problems: &mut Vec<String>) {
         if let (Some(expected), Outcome::Skipped { reason }) =
             (&self.options.expected_skips, &result.outcome)
-            && !expected.iter().any(|id| id == result.id)
+            && !expected.iter().any(|pattern| matches(pattern, result.id))
         {
             problems.push(format!("{} was skipped and should have run: {reason}", result.id));
         }

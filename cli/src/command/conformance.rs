@@ -66,8 +66,8 @@ struct RunArgs {
     /// Objects of up to 1 GiB, and 2,500 of them
     #[arg(long)]
     full: bool,
-    /// Fail unless only these cases are skipped: ids, or `none`
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    /// Fail if any other case than these is skipped: as in --filter, or `none`
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     only_skip: Option<Vec<String>>,
 }
 
