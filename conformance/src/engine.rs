@@ -20,9 +20,10 @@ pub(crate) fn context(store: Store, folder: &str) -> Result<Context> {
     let settings = Settings::new(Arc::new(Table::new(rows)));
     let plan = Plan::derive(&settings, Operation::WalPush)?;
     let plain: SharedCodec = Arc::new(Plain);
+    let archive: Store = Arc::new(Prefix::new(store, folder)?);
     Ok(Context {
-        store: Arc::new(Prefix::new(store, folder)?),
-        store_name: "default".to_owned(),
+        store: Arc::clone(&archive),
+        storages: vec![("default".to_owned(), archive)],
         codecs: Codecs::new(vec![plain.clone()], plain, None),
         budget: Budget::new(plan.buffers),
         plan,
