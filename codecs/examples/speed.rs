@@ -1,5 +1,7 @@
 //! How fast each codec is on a file, and what it holds: `speed FILE [MEMORY_KIB
-//! [THREADS]]`. Each line is a process of its own; times are the best of five.
+//! [THREADS [PIECE_KIB]]]`. Each line is a process of its own; times are the best
+//! of nine, as they passed and as the calling thread used them: on a busy machine
+//! only the latter tell.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -12,7 +14,6 @@ use walport_codecs::{Options, readable, writer};
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const ROUNDS: u32 = 9;
-const PIECE: usize = 64 << 10;
 /// Methods and levels; `stock` is the frame encoder of lz4_flex with 256 KiB
 /// blocks, to compare with.
 const RUNS: &[(&str, &str)] = &[
@@ -32,7 +33,7 @@ fn main() -> Outcome<()> {
         arguments.get(index).map_or(default, String::as_str).to_owned()
     };
     match text(0, "").as_str() {
-        "" => Err("usage: speed FILE [MEMORY_KIB [THREADS]]".into()),
+        "" => Err("usage: speed FILE [MEMORY_KIB [THREADS [PIECE_KIB]]]".into()),
         "run" => run(&arguments[1..]),
         file => {
             println!(
@@ -40,7 +41,15 @@ fn main() -> Outcome<()> {
             );
             for (method, level) in RUNS {
                 let status = Command::new(std::env::current_exe()?)
-                    .args(["run", file, &text(1, "65536"), &text(2, "1"), method, level])
+                    .args([
+                        "run",
+                        file,
+                        &text(1, "6144"),
+                        &text(2, "1"),
+                        &text(3, "256"),
+                        method,
+                        level,
+                    ])
                     .env("MALLOC_ARENA_MAX", "1")
                     .status()?;
                 if !status.success() {
@@ -53,25 +62,26 @@ fn main() -> Outcome<()> {
 }
 
 fn run(arguments: &[String]) -> Outcome<()> {
-    let [file, memory, threads, method, level] = arguments else {
-        return Err("five arguments".into());
+    let [file, memory, threads, piece, method, level] = arguments else {
+        return Err("six arguments".into());
     };
     let options = Options {
         level: Some(level.clone()).filter(|level| !level.is_empty()),
         memory: memory.parse::<u64>()? << 10,
         threads: threads.parse()?,
     };
+    let piece = piece.parse::<usize>()? << 10;
     let size = fs::metadata(file)?.len();
     let (rss, virtual_size) = (status("VmRSS:")?, status("VmSize:")?);
     let mut out = 0;
     let packing = best(|| {
-        out = encode(file, method, &options, Count::default())?.0;
+        out = encode(file, method, &options, piece, Count::default())?.0;
         Ok(())
     })?;
     let (rss, virtual_size) = (status("VmHWM:")? - rss, status("VmPeak:")? - virtual_size);
     let packed = std::env::temp_dir().join(format!("walport-speed-{}", std::process::id()));
-    encode(file, method, &options, Count(0, Some(File::create(&packed)?)))?;
-    let unpacking = best(|| decode(&packed, method))?;
+    encode(file, method, &options, piece, Count(0, Some(File::create(&packed)?)))?;
+    let unpacking = best(|| decode(&packed, method, piece))?;
     fs::remove_file(&packed)?;
     let rate = |time: Duration| size as f64 / 1e6 / time.as_secs_f64();
     println!(
@@ -97,7 +107,7 @@ fn best(mut work: impl FnMut() -> Outcome<()>) -> Outcome<Time> {
         let (start, used) = (Instant::now(), used()?);
         work()?;
         best.passed = best.passed.min(start.elapsed());
-        best.used = best.used.min(self::used()? - used);
+        best.used = best.used.min(self::used()?.saturating_sub(used));
     }
     Ok(best)
 }
@@ -109,9 +119,15 @@ fn used() -> Outcome<Duration> {
     Ok(Duration::from_nanos(first.parse()?))
 }
 
-fn encode(file: &str, method: &str, options: &Options, mut to: Count) -> Outcome<Count> {
+fn encode(
+    file: &str,
+    method: &str,
+    options: &Options,
+    piece: usize,
+    mut to: Count,
+) -> Outcome<Count> {
     let mut from = File::open(file)?;
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; piece];
     if method == "stock" {
         use lz4_flex::frame::{BlockSize, FrameEncoder, FrameInfo};
         let info = FrameInfo::new().block_size(BlockSize::Max256KB).content_checksum(true);
@@ -125,9 +141,9 @@ fn encode(file: &str, method: &str, options: &Options, mut to: Count) -> Outcome
     Ok(to)
 }
 
-fn decode(packed: &std::path::Path, method: &str) -> Outcome<()> {
+fn decode(packed: &std::path::Path, method: &str, piece: usize) -> Outcome<()> {
     let from = File::open(packed)?;
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; piece];
     if method == "stock" {
         let mut decoder = lz4_flex::frame::FrameDecoder::new(BufReader::new(from));
         return Ok(copy(&mut decoder, &mut io::sink(), &mut buffer)?);

@@ -11,7 +11,7 @@ use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
 use walport_engine::codec::{Codec, Finish, Footprint};
 use walport_engine::{Error, Kind, Result};
 
-use crate::stream::{Decode, Decoder, Encode, Encoder, Sink, Source, Step, corrupt};
+use crate::stream::{Careful, Decode, Decoder, Encode, Encoder, Sink, Source, Step, corrupt};
 
 const NAME: &str = "brotli";
 /// WAL-G's quality.
@@ -45,7 +45,7 @@ impl Brotli {
             .map(|window| Self { quality, window })
             .ok_or_else(|| {
                 let least = encoder_bytes(quality, SMALLEST_WINDOW);
-                crate::too_little(NAME, &quality.to_string(), memory, least)
+                crate::too_little(&format!("{NAME} at level {quality}"), memory, least)
             })
     }
 }
@@ -97,7 +97,7 @@ impl Codec for Brotli {
                 return Err(Error::new(Kind::Internal, "brotli refuses its parameters"));
             }
         }
-        Ok(Box::new(Encoder::new(Packer { state }, to)))
+        Ok(Careful::boxed(Encoder::new(Packer { state }, to)))
     }
 
     fn decoder<'a>(&self, from: Source<'a>) -> Result<Source<'a>> {

@@ -116,11 +116,11 @@ fn number(
     })
 }
 
-/// The error when no encoder of that codec and level fits.
-fn too_little(codec: &str, level: &str, memory: u64, least: u64) -> Error {
+/// The error when no encoder of that codec (and level) fits.
+fn too_little(what: &str, memory: u64, least: u64) -> Error {
     Error::new(
         Kind::Memory,
-        format!("an encoder of {codec} at level {level} holds at least {least} bytes, but may use {memory}"),
+        format!("an encoder of {what} holds at least {least} bytes, but may use {memory}"),
     )
     .with_hint("Raise WALPORT_MEMORY_LIMIT, lower the concurrency, or choose a lower level.")
 }

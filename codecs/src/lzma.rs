@@ -8,7 +8,7 @@ use walport_engine::codec::{Codec, Finish, Footprint};
 use walport_engine::{Error, Kind, Result};
 
 use crate::stream::{
-    BUFFER, Decode, Decoder, Encode, Encoder, Sink, Source, Step, corrupt, out_of_memory,
+    BUFFER, Careful, Decode, Decoder, Encode, Encoder, Sink, Source, Step, corrupt, out_of_memory,
 };
 
 const NAME: &str = "lzma";
@@ -40,7 +40,7 @@ impl Lzma {
         while encoder_bytes(preset, dictionary) > memory {
             if dictionary == SMALLEST_DICTIONARY {
                 let least = encoder_bytes(preset, dictionary);
-                return Err(crate::too_little("lzma", &preset.to_string(), memory, least));
+                return Err(crate::too_little(&format!("{NAME} at level {preset}"), memory, least));
             }
             dictionary /= 2;
         }
@@ -86,7 +86,7 @@ impl Codec for Lzma {
             LzmaError::Mem => Error::from(out_of_memory(NAME)),
             other => Error::new(Kind::Internal, format!("cannot start an lzma encoder: {other}")),
         })?;
-        Ok(Box::new(Encoder::new(Machine { stream }, to)))
+        Ok(Careful::boxed(Encoder::new(Machine { stream }, to)))
     }
 
     fn decoder<'a>(&self, from: Source<'a>) -> Result<Source<'a>> {

@@ -109,6 +109,47 @@ impl<M: Encode> Finish for Encoder<'_, M> {
     }
 }
 
+/// An encoder that stays broken: after a write that failed, nothing it says can
+/// make what is stored look whole.
+pub struct Careful<'a> {
+    inner: Box<dyn Finish + Send + 'a>,
+    broken: bool,
+}
+
+impl<'a> Careful<'a> {
+    pub fn boxed(inner: impl Finish + Send + 'a) -> Box<dyn Finish + Send + 'a> {
+        Box::new(Self { inner: Box::new(inner), broken: false })
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.broken {
+            return Err(Error::new(Kind::Internal, "an earlier write of this stream failed").into());
+        }
+        Ok(())
+    }
+}
+
+impl Write for Careful<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        let result = self.inner.write(data);
+        self.broken = result.is_err();
+        result
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.check()?;
+        self.inner.flush()
+    }
+}
+
+impl Finish for Careful<'_> {
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        self.check()?;
+        self.inner.finish()
+    }
+}
+
 /// A decompressor's state.
 pub trait Decode: Send {
     /// The setting's value, for messages.

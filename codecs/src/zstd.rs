@@ -13,7 +13,7 @@ use zstd::zstd_safe::{
 };
 
 use crate::stream::{
-    BUFFER, Decode, Decoder, Encode, Encoder, Sink, Source, Step, corrupt, out_of_memory,
+    BUFFER, Careful, Decode, Decoder, Encode, Encoder, Sink, Source, Step, corrupt, out_of_memory,
 };
 
 const NAME: &str = "zstd";
@@ -148,7 +148,7 @@ impl Zstd {
             .map(|shape| Self { level, shape, idle: Arc::default() })
             .ok_or_else(|| {
                 let least = Shape::of(level, SMALLEST_WINDOW).bytes();
-                crate::too_little(NAME, &level.to_string(), memory, least)
+                crate::too_little(&format!("{NAME} at level {level}"), memory, least)
             })
     }
 
@@ -197,7 +197,7 @@ impl Codec for Zstd {
 
     fn encoder<'a>(&self, to: Sink<'a>) -> Result<Box<dyn Finish + Send + 'a>> {
         let packer = Packer { context: Some(self.context()?), idle: self.idle.clone() };
-        Ok(Box::new(Encoder::new(packer, to)))
+        Ok(Careful::boxed(Encoder::new(packer, to)))
     }
 
     fn decoder<'a>(&self, from: Source<'a>) -> Result<Source<'a>> {

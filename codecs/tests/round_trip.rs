@@ -165,6 +165,30 @@ fn errors_of_the_other_end_come_back_unchanged() {
 }
 
 #[test]
+fn an_encoder_whose_write_failed_cannot_finish() {
+    struct Hiccup(usize);
+    impl Write for Hiccup {
+        fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+            self.0 += 1;
+            if self.0 == 2 { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(data.len()) }
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(9 << 20).collect();
+    for method in ["lz4", "zstd", "brotli", "lzma"] {
+        for threads in [1, 2] {
+            let mut encoder =
+                writer(method, None, 16 * MIB, threads).encoder(Box::new(Hiccup(0))).unwrap();
+            assert!(noise.chunks(1 << 20).any(|part| encoder.write_all(part).is_err()), "{method}");
+            assert!(encoder.write_all(b"more").is_err(), "{method}");
+            assert!(encoder.finish().is_err(), "{method}");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_work_is_said() {
     let refused = |method: &str, level: Option<&str>, memory: u64| {
         let options =

@@ -12,7 +12,7 @@ mod team;
 use walport_engine::Result;
 use walport_engine::codec::{Codec, Finish, Footprint};
 
-use crate::stream::{Sink, Source};
+use crate::stream::{Careful, Sink, Source};
 use frame::BlockSize;
 
 const NAME: &str = "lz4";
@@ -45,7 +45,7 @@ impl Lz4 {
                 return Ok(Self { block, threads });
             }
         }
-        Err(crate::too_little(NAME, "fast", memory, encode::bytes(BlockSize::ALL[0], 1)))
+        Err(crate::too_little(NAME, memory, encode::bytes(BlockSize::ALL[0], 1)))
     }
 }
 
@@ -66,7 +66,7 @@ impl Codec for Lz4 {
     }
 
     fn encoder<'a>(&self, to: Sink<'a>) -> Result<Box<dyn Finish + Send + 'a>> {
-        Ok(Box::new(encode::Encoder::new(self.block, self.threads, to)))
+        Ok(Careful::boxed(encode::Encoder::new(self.block, self.threads, to)))
     }
 
     fn decoder<'a>(&self, from: Source<'a>) -> Result<Source<'a>> {

@@ -171,7 +171,11 @@ impl Team {
     /// it here if all are busy.
     pub fn push(&mut self, mut block: Block, last: bool) -> io::Result<()> {
         if self.workers.len() < self.wanted && !last {
-            self.workers.push(Worker::start()?);
+            match Worker::start() {
+                Ok(worker) => self.workers.push(worker),
+                // The system gives no more threads: those there are will do.
+                Err(_) => self.wanted = self.workers.len(),
+            }
         }
         let idlest = self.workers.iter_mut().enumerate().min_by_key(|(_, worker)| worker.waiting);
         match idlest {
