@@ -266,7 +266,7 @@ impl Aliveness {
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                log::warn!("cannot read the status of storages from {}: {error}", path.display())
+                log::warn!("cannot read the status of storages from {}: {error}", path.display());
             }
         }
     }
@@ -290,7 +290,7 @@ impl Aliveness {
                 log::debug!("another process writes {}", path.display());
             }
             Err(error) => {
-                log::warn!("cannot write the status of storages to {}: {error}", path.display())
+                log::warn!("cannot write the status of storages to {}: {error}", path.display());
             }
             Ok(()) => {}
         }
@@ -386,13 +386,14 @@ mod tests {
 
     #[test]
     fn weights_grow_with_the_size() {
-        assert_eq!(weight(Op::Put, 0), 1000.0);
-        assert_eq!(weight(Op::Put, 10 << 20), 2000.0);
-        assert_eq!(weight(Op::Get, 100 << 20), 3000.0);
-        assert_eq!(weight(Op::Delete, 10), 1000.0);
+        let rounded = |op, amount| weight(op, amount).round() as u64;
+        assert_eq!(rounded(Op::Put, 0), 1000);
+        assert_eq!(rounded(Op::Put, 10 << 20), 2000);
+        assert_eq!(rounded(Op::Get, 100 << 20), 3000);
+        assert_eq!(rounded(Op::Delete, 10), 1000);
         assert_eq!(
-            (weight(Op::Head, 9), weight(Op::List, 9), weight(Op::Copy, 9)),
-            (1000.0, 2000.0, 2000.0)
+            [rounded(Op::Head, 9), rounded(Op::List, 9), rounded(Op::Copy, 9)],
+            [1000, 2000, 2000]
         );
     }
 

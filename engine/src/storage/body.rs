@@ -130,6 +130,7 @@ impl fmt::Debug for Body {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn collect(body: Body) -> Result<Vec<u8>> {

@@ -203,7 +203,7 @@ impl Fanout {
                     failed.get_or_insert(of(&target.name, error));
                 }
                 Err(error) => {
-                    log::warn!("{}; the object is missing there", of(&target.name, error))
+                    log::warn!("{}; the object is missing there", of(&target.name, error));
                 }
             }
         }

@@ -107,6 +107,7 @@ impl AsRef<str> for Key {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
