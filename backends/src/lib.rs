@@ -1,6 +1,10 @@
 //! The stores of Walport, one folder each, and the registry that opens them.
 
+#[cfg(feature = "azure")]
+pub mod azure;
 pub mod file;
+#[cfg(feature = "gcs")]
+pub mod gcs;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "s3")]
@@ -13,5 +17,10 @@ pub fn registry() -> Registry {
     let registry = Registry::new();
     #[cfg(feature = "s3")]
     let registry = registry.with(s3::BACKEND);
-    registry.with(file::BACKEND)
+    let registry = registry.with(file::BACKEND);
+    #[cfg(feature = "gcs")]
+    let registry = registry.with(gcs::BACKEND);
+    #[cfg(feature = "azure")]
+    let registry = registry.with(azure::BACKEND);
+    registry
 }
