@@ -63,7 +63,7 @@ fn reason(error: &(dyn StdError + 'static)) -> Reason {
     named.unwrap_or_else(|| match last {
         text if text.contains("lookup address") || text.contains("not known") => of_name(text),
         text if text.contains("certificate authority") => {
-            (Kind::Config, Class::Never, text, Some("Install the ca-certificates package or name a file of certificates (S3_CA_CERT_FILE)."))
+            (Kind::Config, Class::Never, text, Some("Install the ca-certificates package or name a file of certificates (S3_CA_CERT_FILE, WALPORT_AZURE_CA_FILE, WALPORT_GCS_CA_FILE)."))
         }
         text if text.contains("proxy") => (
             Kind::Config, Class::Never, text,
@@ -100,7 +100,7 @@ fn of_tls(error: &rustls::Error) -> Reason {
     use rustls::Error as T;
     let hint = match error {
         T::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "The certificate is signed by an authority this host does not trust: name its certificate file (S3_CA_CERT_FILE for S3)."
+            "The certificate is signed by an authority this host does not trust: name its certificate file (S3_CA_CERT_FILE, WALPORT_AZURE_CA_FILE, WALPORT_GCS_CA_FILE)."
         }
         T::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "The server's certificate has expired; renew it, or correct the clock of this host."

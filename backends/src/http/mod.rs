@@ -4,6 +4,17 @@
 
 mod connect;
 mod failure;
+#[cfg(any(feature = "azure", feature = "gcs"))]
+#[cfg_attr(not(feature = "gcs"), allow(dead_code))] // blocks of Azure do not say where they begin
+pub(crate) mod parts;
+#[cfg(any(feature = "azure", feature = "gcs"))]
+pub(crate) mod token;
+#[cfg(any(feature = "azure", feature = "gcs"))]
+pub(crate) mod trouble;
+#[cfg(any(feature = "azure", feature = "gcs"))]
+pub(crate) mod uri;
+#[cfg(any(feature = "azure", feature = "s3"))]
+pub(crate) mod xml;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -47,6 +58,20 @@ impl Chunks {
     /// The bytes that are still to be sent.
     pub fn size(&self) -> u64 {
         self.left
+    }
+
+    /// The same without its first `bytes`.
+    #[cfg(feature = "gcs")]
+    pub(crate) fn skip(&self, mut bytes: u64) -> Self {
+        let mut list = Vec::with_capacity(self.list.len());
+        for chunk in self.list.iter() {
+            let gone = bytes.min(chunk.len() as u64);
+            bytes -= gone;
+            if gone < chunk.len() as u64 {
+                list.push(chunk.slice(gone as usize..));
+            }
+        }
+        Self::new(list)
     }
 
     /// The chunks.
@@ -184,4 +209,38 @@ pub async fn read(response: Response, limit: usize) -> Result<Vec<u8>> {
         all.extend_from_slice(&chunk);
     }
     Ok(all)
+}
+
+/// The range that an answer carries, and the size of the whole object; it must
+/// be the range that was asked for.
+#[cfg(any(feature = "azure", feature = "gcs"))]
+pub(crate) fn opened(
+    status: http::StatusCode,
+    headers: &http::HeaderMap,
+    how: &walport_engine::storage::Get,
+) -> Result<(std::ops::Range<u64>, u64)> {
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let corrupt = |message| Error::new(Kind::Corrupt, message);
+    if status != http::StatusCode::PARTIAL_CONTENT {
+        let total = text(http::header::CONTENT_LENGTH).parse().map_err(|_| corrupt("the store answered without the object's size".to_owned()))?;
+        let range = how.within(total)?;
+        if range != (0..total) {
+            return Err(Error::new(Kind::Unsupported, "the store does not give ranges of objects"));
+        }
+        return Ok((range, total));
+    }
+    let told = text(http::header::CONTENT_RANGE);
+    let parsed = told.strip_prefix("bytes ").and_then(|rest| {
+        let (range, total) = rest.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        Some((first.parse::<u64>().ok()?..last.parse::<u64>().ok()?.checked_add(1)?, total.parse::<u64>().ok()?))
+    });
+    let Some((range, total)) = parsed else {
+        return Err(corrupt(format!("the store answered with the range {told:?}")));
+    };
+    let wanted = how.within(total)?;
+    if range != wanted {
+        return Err(corrupt(format!("the store answered with the range {told:?} instead of {wanted:?}")));
+    }
+    Ok((range, total))
 }

@@ -18,7 +18,7 @@ use super::credentials::{Credentials, Source};
 use super::errors::{Trouble, is_stale};
 use super::settings::{Checksum, Config};
 use super::sign::{Scope, UNSIGNED, encode_path, query, sha256, sign};
-use super::xml;
+use crate::http::xml;
 use crate::http::{Chunks, Client as Http, Options, Request, Response, read};
 
 /// The longest document the store may answer with: a listing of 1000 long keys.

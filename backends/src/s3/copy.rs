@@ -11,7 +11,7 @@ use super::errors::Trouble;
 use super::settings::{Checksum, MAX_PARTS};
 use super::sign::encode_path;
 use super::upload::{Part, Upload};
-use super::xml;
+use crate::http::xml;
 
 /// Copies the object whose meta data is `source` and says what is there then.
 pub async fn copy(client: &Arc<Client>, from: &Key, to: &Key, source: &Meta) -> Result<()> {

@@ -9,7 +9,7 @@ use walport_engine::storage::{Deleted, Key};
 use super::client::{Call, Client, xml_call};
 use super::errors::{Trouble, of_code};
 use super::settings::Checksum;
-use super::xml;
+use crate::http::xml;
 
 /// One object, or one version of it.
 type Doomed = (Key, Option<String>);

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode, header};
 use walport_engine::error::{Class, Error, Kind};
 
-use super::xml;
+use crate::http::xml;
 
 /// A request that did not succeed.
 #[derive(Debug)]

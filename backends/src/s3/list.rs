@@ -10,7 +10,7 @@ use walport_engine::error::{Class, Error, Kind, Result};
 use walport_engine::storage::{Entry, Key, List, Meta};
 
 use super::client::{Call, Client, unquoted};
-use super::xml;
+use crate::http::xml;
 
 /// One answer of the store.
 #[derive(Debug, Default)]

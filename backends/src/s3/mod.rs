@@ -11,7 +11,6 @@ mod settings;
 mod sign;
 mod store;
 mod upload;
-mod xml;
 
 use std::sync::Arc;
 

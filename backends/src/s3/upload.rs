@@ -25,7 +25,7 @@ use super::client::{Call, Client, crc32, unquoted, version, xml_call};
 use super::errors::Trouble;
 use super::settings::{Checksum, Conditional, MAX_OBJECT, MAX_PART, MAX_PARTS, MIN_PART, Sse};
 use super::sign::encode;
-use super::xml;
+use crate::http::xml;
 use crate::http::Chunks;
 
 /// How long a body may be silent with nothing under way before what is there

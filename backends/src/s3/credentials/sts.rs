@@ -9,7 +9,7 @@ use http::StatusCode;
 use walport_engine::error::{Class, Error, Kind, Result};
 
 use super::super::sign::{Scope, encode, sha256, sign};
-use super::super::xml;
+use crate::http::xml;
 use super::{Credentials, Provider, ask, read_file};
 use crate::http::{Chunks, Client};
 

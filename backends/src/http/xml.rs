@@ -1,4 +1,4 @@
-//! The little XML that S3 speaks.
+//! The little XML that stores speak.
 
 use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
@@ -15,10 +15,13 @@ pub fn walk(document: &[u8], mut visit: impl FnMut(&[String], String) -> Result<
     let mut reader = Reader::from_reader(document);
     let mut path: Vec<String> = Vec::new();
     let mut text = String::new();
+    let mut encoded = false;
     loop {
         match reader.read_event().map_err(|error| wrong(&error))? {
             Event::Start(start) => {
                 path.push(String::from_utf8_lossy(start.local_name().as_ref()).into_owned());
+                // Azure writes names that XML cannot hold in percent encoding.
+                encoded = start.try_get_attribute("Encoded").ok().flatten().is_some_and(|flag| &*flag.value == b"true");
                 text.clear();
             }
             Event::Empty(empty) => {
@@ -40,7 +43,11 @@ pub fn walk(document: &[u8], mut visit: impl FnMut(&[String], String) -> Result<
                 }
             }
             Event::End(_) => {
-                visit(&path, std::mem::take(&mut text))?;
+                let mut text = std::mem::take(&mut text);
+                if std::mem::take(&mut encoded) {
+                    text = percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned();
+                }
+                visit(&path, text)?;
                 path.pop();
             }
             Event::Eof if path.is_empty() => return Ok(()),
@@ -63,6 +70,7 @@ pub fn find(document: &[u8], name: &str) -> Option<String> {
 }
 
 /// The name of the outermost element.
+#[cfg(feature = "s3")]
 pub fn root(document: &[u8]) -> Option<String> {
     let mut reader = Reader::from_reader(document);
     loop {
@@ -76,6 +84,7 @@ pub fn root(document: &[u8]) -> Option<String> {
     }
 }
 
+#[cfg(feature = "s3")]
 /// `text` as it stands in a document; control characters as references.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -112,12 +121,19 @@ mod tests {
     }
 
     #[test]
+    fn names_that_xml_cannot_hold_are_decoded() {
+        let document = br#"<a><Name Encoded="true">x%EF%BF%BE%2F</Name></a>"#;
+        assert_eq!(find(document, "Name").as_deref(), Some("x\u{fffe}/"));
+    }
+
+    #[test]
     fn what_is_cut_short_is_an_error() {
         for document in [&b"<a><b>1</b>"[..], b"<a><b>1</a>", b"<a>&nope;</a>"] {
             assert_eq!(walk(document, |_, _| Ok(())).unwrap_err().kind(), Kind::Corrupt);
         }
     }
 
+    #[cfg(feature = "s3")]
     #[test]
     fn every_key_survives_a_trip() {
         for key in ["a&b<c>\"'", "tab\there", "é☃", "\u{1}"] {
