@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::Errno;
 use walport_engine::codec::transfer::blocking;
 use walport_engine::memory::CHUNK;
-use walport_engine::storage::{Error, Get, Key, Kind, Result, Stored};
+use walport_engine::storage::{Activity, Error, Get, Key, Kind, Result, Stored};
 
 use super::names;
 use super::put::Temporary;
@@ -55,6 +55,7 @@ fn run(inner: &Inner, source: &Path, target: &Path, stop: &AtomicBool) -> Result
     let after = names::meta_of(&file.metadata().map_err(failed)?);
     let pinned = Get { range: None, version: before.version };
     pinned.check_version(after.version.as_deref())?;
+    temporary.sync(&Activity::default())?;
     temporary.publish(inner, target, false)
 }
 
@@ -63,7 +64,7 @@ fn run(inner: &Inner, source: &Path, target: &Path, stop: &AtomicBool) -> Result
 fn transfer(
     inner: &Inner,
     mut from: &File,
-    to: &mut Temporary,
+    to: &mut Temporary<'_>,
     size: u64,
     stop: &AtomicBool,
 ) -> Result<()> {

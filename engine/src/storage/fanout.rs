@@ -175,18 +175,49 @@ impl Fanout {
         }
     }
 
-    /// What became of a `put`, from what became of it at each target.
-    async fn judge(&self, key: &Key, outcomes: Vec<Result<Stored>>) -> Result<Stored> {
-        let there = |outcome: &Result<Stored>| {
+    /// Settles a race of creators. Each target has let one of them win, but not
+    /// all the same one: whoever won at the arbiter, the first required target,
+    /// has won everywhere, and the others' objects give way to that one.
+    async fn arbitrate(
+        &self,
+        key: &Key,
+        mut outcomes: Vec<Result<Stored>>,
+    ) -> Result<Vec<Result<Stored>>> {
+        let lost = |outcome: &Result<Stored>| {
             outcome.as_ref().is_err_and(|error| error.kind() == Kind::AlreadyExists)
         };
-        if let Some(holder) = outcomes.iter().position(there) {
-            // Another creator was faster at this target. What was there first is
-            // right, so what we created elsewhere a moment ago gives way to it.
-            for index in (0..outcomes.len()).filter(|&index| outcomes[index].is_ok()) {
-                self.replicate(key, holder, index, Put::default()).await?;
+        if !outcomes.iter().any(lost) {
+            return Ok(outcomes);
+        }
+        let decides = |index: &usize| outcomes[*index].is_ok() || lost(&outcomes[*index]);
+        let first = |required: bool| {
+            (0..outcomes.len())
+                .filter(decides)
+                .find(|&index| self.targets[index].required || !required)
+        };
+        let Some(arbiter) = first(true).or_else(|| first(false)) else { return Ok(outcomes) };
+        let won = outcomes[arbiter].is_ok();
+        for index in 0..outcomes.len() {
+            let differs = if won { lost(&outcomes[index]) } else { outcomes[index].is_ok() };
+            if index == arbiter || !differs {
+                continue;
+            }
+            match self.replicate(key, arbiter, index, Put::default()).await {
+                Ok(()) if won => {
+                    let size = outcomes[arbiter].as_ref().map_or(0, |stored| stored.size);
+                    outcomes[index] = Ok(Stored { size, version: None });
+                }
+                Ok(()) => {}
+                Err(error) if self.targets[index].required => return Err(error),
+                Err(error) => outcomes[index] = Err(error),
             }
         }
+        Ok(outcomes)
+    }
+
+    /// What became of a `put`, from what became of it at each target.
+    async fn judge(&self, key: &Key, outcomes: Vec<Result<Stored>>) -> Result<Stored> {
+        let outcomes = self.arbitrate(key, outcomes).await?;
         let mut stored: Option<Stored> = None;
         let mut count = 0;
         let mut failed = None;

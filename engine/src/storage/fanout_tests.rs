@@ -140,14 +140,17 @@ async fn an_object_that_some_have_is_brought_to_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_there_first_wins_a_race() {
-    let bench = bench(&[true, true], 1);
-    bench.memory[1].insert("x", "first");
-    // Target 1 does not show its object to the look beforehand.
-    bench.faulty[1].add(Rule::on(Op::Head).call(1).fault(Fault::Fail(Kind::NotFound)));
-    let error = bench.store.put(&name(), once(), Put::create()).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::AlreadyExists);
-    assert_eq!(bench.holders(b"first"), [true, true]);
+async fn the_first_required_target_settles_a_race() {
+    for (holder, wins) in [(1, false), (2, true)] {
+        let bench = bench(&[false, true, true], 1);
+        bench.memory[holder].insert("x", "theirs");
+        // The other creator's object comes after the look beforehand.
+        bench.faulty[holder].add(Rule::on(Op::Head).call(1).fault(Fault::Fail(Kind::NotFound)));
+        let done = bench.store.put(&name(), once(), Put::create()).await;
+        assert_eq!(done.is_ok(), wins, "{done:?}");
+        let data = if wins { data() } else { b"theirs".to_vec() };
+        assert_eq!(bench.holders(&data), [true; 3], "holder {holder}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,7 +35,8 @@ impl Activity {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn touches(&self) -> u64 {
+    /// How often something moved so far.
+    pub fn touches(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

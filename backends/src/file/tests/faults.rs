@@ -152,7 +152,7 @@ async fn a_dropped_put_leaves_nothing() {
     assert!(tokio::time::timeout(Duration::from_millis(50), put).await.is_err());
     assert!(archive.store.list_all(&Key::root(), List::recursive()).await.unwrap().is_empty());
     let give_up = Instant::now() + Duration::from_secs(30);
-    while archive.tree() != ["d"] {
+    while !archive.tree().is_empty() {
         assert!(Instant::now() < give_up, "{:?}", archive.tree());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -177,7 +177,7 @@ fn full_worker() {
         assert!(error.hint().is_some());
         let names = store.list_all(&Key::root(), List::recursive()).await.unwrap();
         assert_eq!(names.len(), 1, "{names:?}");
-        assert_eq!(std::fs::read_dir(directory.join("wal_005")).unwrap().count(), 0);
+        assert!(!directory.join("wal_005").exists());
         println!("told that it is full");
     });
 }
