@@ -26,8 +26,12 @@ async fn run(target: String, size: u64, what: String) {
     }
     let limit = std::env::var("BUDGET_MIB").map_or(8, |text| text.parse().unwrap()) << 20;
     let budget = Budget::new(limit);
-    let store = S3::open(Open { target: &target, settings: &settings, budget: &budget, retries: 3 }).await.unwrap();
-    let pool = Pool::new(&budget, CHUNK, (budget.limit() * 3 / 4) as usize / CHUNK, "the body").unwrap();
+    let store =
+        S3::open(Open { target: &target, settings: &settings, budget: &budget, retries: 3 })
+            .await
+            .unwrap();
+    let pool =
+        Pool::new(&budget, CHUNK, (budget.limit() * 3 / 4) as usize / CHUNK, "the body").unwrap();
     let key = Key::parse("put_get").unwrap();
     println!("open: rss {} MiB, virtual {} MiB", status("VmHWM"), status("VmPeak"));
     if what != "get" {
@@ -40,8 +44,15 @@ async fn run(target: String, size: u64, what: String) {
             chunk.buffer().resize(CHUNK, (sent / CHUNK as u64) as u8);
             Some((Ok(chunk.freeze()), (pool, sent + CHUNK as u64)))
         });
-        let stored = store.put(&key, Body::stream(None, body.boxed()), Put::default()).await.unwrap();
-        println!("put {} MiB: {:.2} s, rss {} MiB, virtual {} MiB", stored.size >> 20, begun.elapsed().as_secs_f64(), status("VmHWM"), status("VmPeak"));
+        let stored =
+            store.put(&key, Body::stream(None, body.boxed()), Put::default()).await.unwrap();
+        println!(
+            "put {} MiB: {:.2} s, rss {} MiB, virtual {} MiB",
+            stored.size >> 20,
+            begun.elapsed().as_secs_f64(),
+            status("VmHWM"),
+            status("VmPeak")
+        );
     }
     if what != "put" {
         let begun = Instant::now();
@@ -50,7 +61,13 @@ async fn run(target: String, size: u64, what: String) {
         while let Some(chunk) = object.body.next().await {
             read += chunk.unwrap().len() as u64;
         }
-        println!("get {} MiB: {:.2} s, rss {} MiB, virtual {} MiB", read >> 20, begun.elapsed().as_secs_f64(), status("VmHWM"), status("VmPeak"));
+        println!(
+            "get {} MiB: {:.2} s, rss {} MiB, virtual {} MiB",
+            read >> 20,
+            begun.elapsed().as_secs_f64(),
+            status("VmHWM"),
+            status("VmPeak")
+        );
     }
 }
 
@@ -59,6 +76,10 @@ fn main() {
     let target = arguments.next().unwrap();
     let size = arguments.next().unwrap().parse::<u64>().unwrap() << 20;
     let what = arguments.next().unwrap_or_else(|| "both".to_owned());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_stack_size(256 << 10).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_stack_size(256 << 10)
+        .build()
+        .unwrap();
     runtime.block_on(run(target, size, what));
 }

@@ -28,4 +28,3 @@ pub(crate) fn is_temporary(name: &[u8]) -> bool {
         && rest[15..17] == *b"Z-"
         && rest[17..].iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
-

@@ -20,7 +20,8 @@ use walport_engine::storage::{Body, Entry, Get, Key, List, Put, Result, StorageE
 
 /// The account that Azurite comes with; its key is public.
 const ACCOUNT: &str = "devstoreaccount1";
-const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+const KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 fn azurite() -> Server {
     let script = installed("azurite/node_modules/azurite/dist/src/blob/main.js");
@@ -28,7 +29,16 @@ fn azurite() -> Server {
         let mut command = Command::new("node");
         command
             .arg(script)
-            .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--silent", "--disableTelemetry", "--skipApiVersionCheck", "--location"])
+            .args([
+                "--blobHost",
+                "127.0.0.1",
+                "--blobPort",
+                &port.to_string(),
+                "--silent",
+                "--disableTelemetry",
+                "--skipApiVersionCheck",
+                "--location",
+            ])
             .arg(data);
         command
     });
@@ -116,10 +126,14 @@ fn listings_go_on_after_a_page_and_after_a_name() {
     let server = azurite();
     run(async {
         for version in ["2021-12-02", "2026-02-06"] {
-            let store = store(server.address, &[("AZURE_BLOB_STORE_API_VERSION", version)], 0).await.unwrap();
-            let names: Vec<_> = (0..1100).map(|n| key(&format!("{version}/pages/{n:04}"))).collect();
+            let store = store(server.address, &[("AZURE_BLOB_STORE_API_VERSION", version)], 0)
+                .await
+                .unwrap();
+            let names: Vec<_> =
+                (0..1100).map(|n| key(&format!("{version}/pages/{n:04}"))).collect();
             for some in names.chunks(50) {
-                let puts = some.iter().map(|name| store.put(name, Body::bytes("x"), Put::default()));
+                let puts =
+                    some.iter().map(|name| store.put(name, Body::bytes("x"), Put::default()));
                 futures_util::future::try_join_all(puts).await.unwrap();
             }
             let folder = key(&format!("{version}/pages/"));
@@ -139,16 +153,26 @@ fn keys_signatures_and_connection_strings_are_let_in() {
     let server = azurite();
     let end = (Utc::now() + chrono::Duration::hours(1)).format("%Y-%m-%dT%H:%M:%SZ").to_string();
     let sas = |permissions: &str| {
-        let signature = sign(&format!("{ACCOUNT}\n{permissions}\nb\nco\n\n{end}\n\n\n2021-12-02\n\n"));
+        let signature =
+            sign(&format!("{ACCOUNT}\n{permissions}\nb\nco\n\n{end}\n\n\n2021-12-02\n\n"));
         format!("?sv=2021-12-02&ss=b&srt=co&sp={permissions}&se={end}&sig={signature}")
     };
     let endpoint = endpoint(server.address);
-    let string = format!("DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint};");
-    let signed = format!("BlobEndpoint={endpoint};SharedAccessSignature={}", sas("rwdlc").trim_start_matches('?'));
+    let string = format!(
+        "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint};"
+    );
+    let signed = format!(
+        "BlobEndpoint={endpoint};SharedAccessSignature={}",
+        sas("rwdlc").trim_start_matches('?')
+    );
     let full = sas("rwdlc");
     run(async {
         for values in [
-            &[("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_STORAGE_ACCOUNT", ACCOUNT), ("AZURE_STORAGE_ACCESS_KEY", KEY)][..],
+            &[
+                ("WALPORT_AZURE_ENDPOINT", endpoint.as_str()),
+                ("AZURE_STORAGE_ACCOUNT", ACCOUNT),
+                ("AZURE_STORAGE_ACCESS_KEY", KEY),
+            ][..],
             &[("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_STORAGE_SAS_TOKEN", &full)],
             &[("AZURE_STORAGE_CONNECTION_STRING", &string)],
             &[("AZURE_STORAGE_CONNECTION_STRING", &signed)],
@@ -164,7 +188,14 @@ fn keys_signatures_and_connection_strings_are_let_in() {
         }
         // A signature that may only read.
         let poor = sas("r");
-        let store = open(&BACKEND, "azure://box", &[("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_STORAGE_SAS_TOKEN", &poor)], 0).await.unwrap();
+        let store = open(
+            &BACKEND,
+            "azure://box",
+            &[("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_STORAGE_SAS_TOKEN", &poor)],
+            0,
+        )
+        .await
+        .unwrap();
         let error = store.put_bytes(&key("a"), "b", Put::default()).await.unwrap_err();
         assert_eq!((error.kind(), error.class()), (Kind::Denied, Class::Never), "{error}");
         assert!(error.hint().is_some());
@@ -182,7 +213,10 @@ fn what_is_wrong_is_told_in_one_line_with_a_hint() {
             ("box", other.as_str(), Kind::Denied, "AZURE_STORAGE_ACCESS_KEY"),
             ("nobox", KEY, Kind::Config, "container does not exist"),
         ] {
-            let values = [("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_STORAGE_ACCESS_KEY", secret)];
+            let values = [
+                ("WALPORT_AZURE_ENDPOINT", endpoint.as_str()),
+                ("AZURE_STORAGE_ACCESS_KEY", secret),
+            ];
             let store = open(&BACKEND, &format!("azure://{container}"), &values, 3).await.unwrap();
             let name = key("a");
             let listed = store.list_all(&Key::root(), List::default()).await.map(drop);
@@ -199,7 +233,10 @@ fn what_is_wrong_is_told_in_one_line_with_a_hint() {
                 let error = error.unwrap_err();
                 assert_eq!((error.kind(), error.class()), (kind, Class::Never), "{error}");
                 assert!(error.hint().unwrap().contains(hint), "{error}: {:?}", error.hint());
-                assert!(!error.to_string().contains('\n') && !error.to_string().contains(secret), "{error}");
+                assert!(
+                    !error.to_string().contains('\n') && !error.to_string().contains(secret),
+                    "{error}"
+                );
             }
         }
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -214,7 +251,10 @@ fn a_commit_whose_answer_is_lost_is_recognised() {
     let server = azurite();
     let (address, faults) = proxy(server.address);
     run(async {
-        let store = store(address, &[("AZURE_BUFFER_SIZE", "262144"), ("AZURE_MAX_BUFFERS", "1")], 3).await.unwrap();
+        let store =
+            store(address, &[("AZURE_BUFFER_SIZE", "262144"), ("AZURE_MAX_BUFFERS", "1")], 3)
+                .await
+                .unwrap();
         let data = bytes(1 << 20);
         let how = Put { window: Some(1 << 20), ..Put::create() };
         // Four blocks, then the commit, whose reply is lost.
@@ -226,11 +266,23 @@ fn a_commit_whose_answer_is_lost_is_recognised() {
         faults.arm(Fault::LoseReply { nth: 0 });
         let error = store.put(&key("single"), Body::bytes("x"), how.clone()).await.unwrap_err();
         assert_eq!(error.class(), Class::Ambiguous, "{error}");
-        assert_eq!(store.put(&key("single"), Body::bytes("y"), how).await.unwrap_err().kind(), Kind::AlreadyExists);
+        assert_eq!(
+            store.put(&key("single"), Body::bytes("y"), how).await.unwrap_err().kind(),
+            Kind::AlreadyExists
+        );
         // Blocks are sent again from memory.
-        for fault in [Fault::ResetRequest { after: 300_000 }, Fault::Answer(Reply::internal(Dialect::Azure))] {
+        for fault in
+            [Fault::ResetRequest { after: 300_000 }, Fault::Answer(Reply::internal(Dialect::Azure))]
+        {
             faults.arm(fault);
-            store.put(&key("again"), streamed(&data), Put { window: Some(1 << 20), ..Put::default() }).await.unwrap();
+            store
+                .put(
+                    &key("again"),
+                    streamed(&data),
+                    Put { window: Some(1 << 20), ..Put::default() },
+                )
+                .await
+                .unwrap();
             assert_eq!(faults.fired(), 1);
             assert_eq!(store.get_bytes(&key("again"), 1 << 30).await.unwrap(), data);
         }
@@ -247,7 +299,10 @@ async fn play(token: fn(&walport_conformance::fault::Request, usize) -> Option<R
         }
         match request.header("authorization") {
             Some("Bearer good") => Some(
-                Reply::ok("").header("Content-Length", "7").header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT").header("ETag", "\"v\""),
+                Reply::ok("")
+                    .header("Content-Length", "7")
+                    .header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+                    .header("ETag", "\"v\""),
             ),
             _ => Some(Reply::new(401, "").header("x-ms-error-code", "InvalidAuthenticationInfo")),
         }
@@ -256,7 +311,9 @@ async fn play(token: fn(&walport_conformance::fault::Request, usize) -> Option<R
 }
 
 fn answer(token: &str, seconds: i64) -> Option<Reply> {
-    Some(Reply::ok(format!(r#"{{"access_token":"{token}","expires_in":"{seconds}","token_type":"Bearer"}}"#)))
+    Some(Reply::ok(format!(
+        r#"{{"access_token":"{token}","expires_in":"{seconds}","token_type":"Bearer"}}"#
+    )))
 }
 
 #[test]
@@ -270,27 +327,48 @@ fn a_managed_identity_is_used_and_renewed() {
         .await;
         let url = server.url();
         let endpoint = format!("{url}/acme");
-        let values = [("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_POD_IDENTITY_AUTHORITY_HOST", &url), ("AZURE_CLIENT_ID", "one-of-many")];
+        let values = [
+            ("WALPORT_AZURE_ENDPOINT", endpoint.as_str()),
+            ("AZURE_POD_IDENTITY_AUTHORITY_HOST", &url),
+            ("AZURE_CLIENT_ID", "one-of-many"),
+        ];
         let store = open(&BACKEND, "azure://box", &values, 0).await.unwrap();
         assert_eq!(store.head(&key("a")).await.unwrap().size, 7);
         assert_eq!(store.head(&key("b")).await.unwrap().size, 7);
-        let asked: Vec<_> = server.requests().into_iter().filter(|request| request.target.starts_with("/metadata")).collect();
+        let asked: Vec<_> = server
+            .requests()
+            .into_iter()
+            .filter(|request| request.target.starts_with("/metadata"))
+            .collect();
         assert_eq!(asked.len(), 2);
-        assert!(asked.iter().all(|request| request.header("metadata") == Some("true") && request.target.ends_with("&client_id=one-of-many")));
+        assert!(asked.iter().all(|request| request.header("metadata") == Some("true")
+            && request.target.ends_with("&client_id=one-of-many")));
     });
 }
 
 #[test]
 fn a_token_is_renewed_before_it_ends() {
     run(async {
-        let server = play(|request, _| request.target.starts_with("/msi").then(|| answer("good", 60)).flatten()).await;
-        let (endpoint, service) = (format!("{}/acme", server.url()), format!("{}/msi/token", server.url()));
-        let values = [("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("IDENTITY_ENDPOINT", &service), ("IDENTITY_HEADER", "shh")];
+        let server = play(|request, _| {
+            request.target.starts_with("/msi").then(|| answer("good", 60)).flatten()
+        })
+        .await;
+        let (endpoint, service) =
+            (format!("{}/acme", server.url()), format!("{}/msi/token", server.url()));
+        let values = [
+            ("WALPORT_AZURE_ENDPOINT", endpoint.as_str()),
+            ("IDENTITY_ENDPOINT", &service),
+            ("IDENTITY_HEADER", "shh"),
+        ];
         let store = open(&BACKEND, "azure://box", &values, 0).await.unwrap();
         for _ in 0..3 {
             store.head(&key("a")).await.unwrap();
         }
-        let asked: Vec<_> = server.requests().into_iter().filter(|request| request.target.starts_with("/msi")).collect();
+        let asked: Vec<_> = server
+            .requests()
+            .into_iter()
+            .filter(|request| request.target.starts_with("/msi"))
+            .collect();
         assert_eq!(asked.len(), 3, "a token of a minute is renewed at once");
         assert!(asked.iter().all(|request| request.header("x-identity-header") == Some("shh")));
     });
@@ -299,26 +377,54 @@ fn a_token_is_renewed_before_it_ends() {
 #[test]
 fn principals_and_workloads_exchange_what_they_have() {
     run(async {
-        let server = play(|request, _| (request.method == "POST" && request.target == "/my-tenant/oauth2/v2.0/token").then(|| answer("good", 3600)).flatten()).await;
+        let server = play(|request, _| {
+            (request.method == "POST" && request.target == "/my-tenant/oauth2/v2.0/token")
+                .then(|| answer("good", 3600))
+                .flatten()
+        })
+        .await;
         let endpoint = format!("{}/acme", server.url());
         let url = server.url();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "the.jwt\n").unwrap();
         let common = [
-            ("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_AUTHORITY_HOST", &url), ("AZURE_TENANT_ID", "my-tenant"), ("AZURE_CLIENT_ID", "my-app"),
+            ("WALPORT_AZURE_ENDPOINT", endpoint.as_str()),
+            ("AZURE_AUTHORITY_HOST", &url),
+            ("AZURE_TENANT_ID", "my-tenant"),
+            ("AZURE_CLIENT_ID", "my-app"),
         ];
         for (proof, sent) in [
             (("AZURE_CLIENT_SECRET", "a secret+"), "client_secret=a%20secret%2B"),
-            (("AZURE_FEDERATED_TOKEN_FILE", file.path().to_str().unwrap()), "client_assertion=the.jwt"),
+            (
+                ("AZURE_FEDERATED_TOKEN_FILE", file.path().to_str().unwrap()),
+                "client_assertion=the.jwt",
+            ),
         ] {
             let values: Vec<_> = common.into_iter().chain([proof]).collect();
             let store = open(&BACKEND, "azure://box", &values, 0).await.unwrap();
             store.head(&key("a")).await.unwrap();
-            let asked = server.requests().into_iter().rev().find(|request| request.method == "POST").unwrap();
+            let asked = server
+                .requests()
+                .into_iter()
+                .rev()
+                .find(|request| request.method == "POST")
+                .unwrap();
             let form = String::from_utf8(asked.body).unwrap();
-            assert!(form.contains(sent) && form.contains("client_id=my-app") && form.contains("scope=https%3A%2F%2Fstorage.azure.com%2F.default"), "{form}");
+            assert!(
+                form.contains(sent)
+                    && form.contains("client_id=my-app")
+                    && form.contains("scope=https%3A%2F%2Fstorage.azure.com%2F.default"),
+                "{form}"
+            );
         }
-        let error = open(&BACKEND, "azure://box", &[("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_CLIENT_SECRET", "s")], 0).await.unwrap_err();
+        let error = open(
+            &BACKEND,
+            "azure://box",
+            &[("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_CLIENT_SECRET", "s")],
+            0,
+        )
+        .await
+        .unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         assert!(error.hint().is_some());
     });
@@ -334,18 +440,42 @@ fn a_token_service_that_refuses_is_quoted() {
         .await;
         let (endpoint, url) = (format!("{}/acme", server.url()), server.url());
         let values = [
-            ("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_AUTHORITY_HOST", &url), ("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "my-secret"),
+            ("WALPORT_AZURE_ENDPOINT", endpoint.as_str()),
+            ("AZURE_AUTHORITY_HOST", &url),
+            ("AZURE_TENANT_ID", "t"),
+            ("AZURE_CLIENT_ID", "c"),
+            ("AZURE_CLIENT_SECRET", "my-secret"),
         ];
-        let error = open(&BACKEND, "azure://box", &values, 3).await.unwrap().head(&key("a")).await.unwrap_err();
+        let error = open(&BACKEND, "azure://box", &values, 3)
+            .await
+            .unwrap()
+            .head(&key("a"))
+            .await
+            .unwrap_err();
         assert_eq!((error.kind(), error.class()), (Kind::Unauthenticated, Class::Never));
-        assert!(error.to_string().contains("AADSTS7000215") && !error.to_string().contains("my-secret"), "{error}");
+        assert!(
+            error.to_string().contains("AADSTS7000215") && !error.to_string().contains("my-secret"),
+            "{error}"
+        );
         assert!(error.hint().unwrap().contains("AZURE_CLIENT_SECRET"));
         // A host outside of Azure has no metadata service.
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let nowhere = format!("http://{closed}");
-        let values = [("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_POD_IDENTITY_AUTHORITY_HOST", &nowhere)];
-        let error = open(&BACKEND, "azure://box", &values, 0).await.unwrap().head(&key("a")).await.unwrap_err();
-        assert!(error.to_string().contains("managed identity") && error.hint().unwrap().contains("AZURE_STORAGE_ACCESS_KEY"), "{error}");
+        let values = [
+            ("WALPORT_AZURE_ENDPOINT", endpoint.as_str()),
+            ("AZURE_POD_IDENTITY_AUTHORITY_HOST", &nowhere),
+        ];
+        let error = open(&BACKEND, "azure://box", &values, 0)
+            .await
+            .unwrap()
+            .head(&key("a"))
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("managed identity")
+                && error.hint().unwrap().contains("AZURE_STORAGE_ACCESS_KEY"),
+            "{error}"
+        );
     });
 }
 
@@ -354,9 +484,18 @@ fn a_copy_that_takes_its_time_is_waited_for() {
     run(async {
         let looks = std::sync::atomic::AtomicUsize::new(0);
         let script = Script::new().rule(move |request| {
-            let plain = || Reply::ok("").header("Content-Length", "7").header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT").header("ETag", "\"v\"");
+            let plain = || {
+                Reply::ok("")
+                    .header("Content-Length", "7")
+                    .header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+                    .header("ETag", "\"v\"")
+            };
             if request.method == "PUT" {
-                return Some(Reply::new(202, "").header("x-ms-copy-id", "c1").header("x-ms-copy-status", "pending"));
+                return Some(
+                    Reply::new(202, "")
+                        .header("x-ms-copy-id", "c1")
+                        .header("x-ms-copy-status", "pending"),
+                );
             }
             if !request.target.contains("/to") {
                 return Some(plain());
@@ -367,12 +506,25 @@ fn a_copy_that_takes_its_time_is_waited_for() {
         });
         let server = Scripted::start(script).await.unwrap();
         let endpoint = format!("{}/acme", server.url());
-        let store = open(&BACKEND, "azure://box", &[("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_STORAGE_ACCESS_KEY", KEY)], 0).await.unwrap();
+        let store = open(
+            &BACKEND,
+            "azure://box",
+            &[("WALPORT_AZURE_ENDPOINT", endpoint.as_str()), ("AZURE_STORAGE_ACCESS_KEY", KEY)],
+            0,
+        )
+        .await
+        .unwrap();
         assert_eq!(store.copy(&key("from"), &key("to")).await.unwrap().size, 7);
         let asked = server.requests();
         let copy = asked.iter().find(|request| request.method == "PUT").unwrap();
         assert_eq!(copy.header("x-ms-source-if-match"), Some("\"v\""));
         assert_eq!(copy.header("x-ms-copy-source"), Some(format!("{endpoint}/box/from").as_str()));
-        assert_eq!(asked.iter().filter(|request| request.method == "HEAD" && request.target.contains("/to")).count(), 4);
+        assert_eq!(
+            asked
+                .iter()
+                .filter(|request| request.method == "HEAD" && request.target.contains("/to"))
+                .count(),
+            4
+        );
     });
 }

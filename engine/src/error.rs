@@ -250,7 +250,9 @@ fn io_kind(error: &io::Error) -> Kind {
         io::ErrorKind::NotFound => Kind::NotFound,
         io::ErrorKind::AlreadyExists => Kind::AlreadyExists,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::Denied,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Kind::Full,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Kind::Full
+        }
         io::ErrorKind::OutOfMemory => Kind::Memory,
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Kind::Corrupt,
         _ => Kind::Io,
@@ -259,11 +261,21 @@ fn io_kind(error: &io::Error) -> Kind {
 
 fn io_hint(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
-        io::ErrorKind::StorageFull => Some("Free space on that file system, then run the command again."),
-        io::ErrorKind::QuotaExceeded => Some("Raise the quota or free space, then run the command again."),
-        io::ErrorKind::FileTooLarge => Some("Raise the file size limit of the process (ulimit -f), or use a file system for larger files."),
-        io::ErrorKind::ReadOnlyFilesystem => Some("The file system is mounted read-only; remount it or choose another target."),
-        io::ErrorKind::PermissionDenied => Some("Check the owner and the mode of that path; Walport must run as a user that may use it."),
+        io::ErrorKind::StorageFull => {
+            Some("Free space on that file system, then run the command again.")
+        }
+        io::ErrorKind::QuotaExceeded => {
+            Some("Raise the quota or free space, then run the command again.")
+        }
+        io::ErrorKind::FileTooLarge => Some(
+            "Raise the file size limit of the process (ulimit -f), or use a file system for larger files.",
+        ),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            Some("The file system is mounted read-only; remount it or choose another target.")
+        }
+        io::ErrorKind::PermissionDenied => Some(
+            "Check the owner and the mode of that path; Walport must run as a user that may use it.",
+        ),
         _ => None,
     }
 }

@@ -70,8 +70,10 @@ pub(crate) fn settings(values: &[(&str, &str)]) -> Settings {
 pub(crate) fn context(store: Store, values: &[(&str, &str)]) -> Context {
     let settings = settings(values);
     let plan = Plan::derive(&settings, Operation::BackupPush).unwrap();
-    let readable: Vec<SharedCodec> =
-        ["lz4", "zst", ""].into_iter().map(|name| Arc::new(Identity(name)) as SharedCodec).collect();
+    let readable: Vec<SharedCodec> = ["lz4", "zst", ""]
+        .into_iter()
+        .map(|name| Arc::new(Identity(name)) as SharedCodec)
+        .collect();
     Context {
         storages: vec![("default".to_owned(), Arc::clone(&store))],
         store,

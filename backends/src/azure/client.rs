@@ -5,8 +5,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::Method;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use md5::{Digest as _, Md5};
 use walport_engine::error::{Error, Kind, Result};
 
@@ -45,8 +45,12 @@ impl<'a> Call<'a> {
 
     /// Adds a header; a value that no header may hold is an error of the caller's settings.
     pub fn header(mut self, name: &'static str, value: &str) -> Result<Self> {
-        let value = HeaderValue::from_str(value)
-            .map_err(|_| Error::new(Kind::Invalid, format!("the value of {name} holds characters that no header may hold")))?;
+        let value = HeaderValue::from_str(value).map_err(|_| {
+            Error::new(
+                Kind::Invalid,
+                format!("the value of {name} holds characters that no header may hold"),
+            )
+        })?;
         self.headers.insert(HeaderName::from_static(name), value);
         Ok(self)
     }
@@ -90,7 +94,14 @@ impl Client {
     /// The address of a blob, for the store itself to read from.
     pub fn address_of(&self, name: &str) -> String {
         let config = &self.config;
-        let address = format!("{}://{}{}/{}/{}", config.scheme, config.authority, config.base, config.container, encode_path(name));
+        let address = format!(
+            "{}://{}{}/{}/{}",
+            config.scheme,
+            config.authority,
+            config.base,
+            config.container,
+            encode_path(name)
+        );
         match &config.login {
             Login::Sas(sas) => format!("{address}?{sas}"),
             _ => address,
@@ -103,10 +114,12 @@ impl Client {
         let token = entra.tokens.get().await.map_err(Trouble::before)?;
         match self.attempt(call, Some(&token)).await {
             // The token may have ended early.
-            Err(trouble) if is_stale(&trouble) => match entra.tokens.renew(&token).await.map_err(Trouble::before)? {
-                Some(fresh) => self.attempt(call, Some(&fresh)).await,
-                None => Err(trouble),
-            },
+            Err(trouble) if is_stale(&trouble) => {
+                match entra.tokens.renew(&token).await.map_err(Trouble::before)? {
+                    Some(fresh) => self.attempt(call, Some(&fresh)).await,
+                    None => Err(trouble),
+                }
+            }
             other => other,
         }
     }
@@ -115,7 +128,8 @@ impl Client {
     pub async fn document(&self, call: &Call<'_>) -> Result<(HeaderMap, Vec<u8>), Trouble> {
         let response = self.send(call).await?;
         let headers = response.headers().clone();
-        let body = read(response, DOCUMENT).await.map_err(|error| Trouble::unanswered(error, true))?;
+        let body =
+            read(response, DOCUMENT).await.map_err(|error| Trouble::unanswered(error, true))?;
         Ok((headers, body))
     }
 
@@ -126,7 +140,12 @@ impl Client {
             Err(failure) => return Err(Trouble::unanswered(failure.error, failure.sent)),
         };
         let status = response.status();
-        log::debug!("azure {} {} {:?}: {status}", call.method, call.name.unwrap_or("/"), call.query);
+        log::debug!(
+            "azure {} {} {:?}: {status}",
+            call.method,
+            call.name.unwrap_or("/"),
+            call.query
+        );
         if status.is_success() {
             return Ok(response);
         }
@@ -158,15 +177,23 @@ impl Client {
             .authority(config.authority.as_str())
             .path_and_query(target)
             .build()
-            .map_err(|error| Error::new(Kind::Invalid, format!("the key cannot be put into an address: {error}")))?;
+            .map_err(|error| {
+                Error::new(Kind::Invalid, format!("the key cannot be put into an address: {error}"))
+            })?;
         let (mut parts, ()) = http::Request::new(()).into_parts();
         parts.method = call.method.clone();
         parts.uri = uri;
         parts.headers = call.headers.clone();
         let headers = &mut parts.headers;
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("walport/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("walport/", env!("CARGO_PKG_VERSION"))),
+        );
         headers.insert("x-ms-version", ascii(&config.version)?);
-        headers.insert("x-ms-date", ascii(&Utc::now().format("%a, %d %b %Y %H:%M:%S GMT").to_string())?);
+        headers.insert(
+            "x-ms-date",
+            ascii(&Utc::now().format("%a, %d %b %Y %H:%M:%S GMT").to_string())?,
+        );
         if call.method == Method::PUT || call.body.size() > 0 {
             headers.insert(CONTENT_LENGTH, call.body.size().into());
         }
@@ -178,7 +205,9 @@ impl Client {
                 let value = sign::authorization(&config.account, key, &parts, &call.query);
                 parts.headers.insert(AUTHORIZATION, secret(&value)?);
             }
-            (_, Some(token)) => drop(parts.headers.insert(AUTHORIZATION, secret(&format!("Bearer {}", token.text))?)),
+            (_, Some(token)) => drop(
+                parts.headers.insert(AUTHORIZATION, secret(&format!("Bearer {}", token.text))?),
+            ),
             (_, None) => {}
         }
         Ok(http::Request::from_parts(parts, call.body.clone()))
@@ -186,12 +215,14 @@ impl Client {
 }
 
 fn ascii(text: &str) -> Result<HeaderValue> {
-    HeaderValue::from_str(text).map_err(|_| Error::new(Kind::Internal, "a header holds characters that none may hold"))
+    HeaderValue::from_str(text)
+        .map_err(|_| Error::new(Kind::Internal, "a header holds characters that none may hold"))
 }
 
 fn secret(text: &str) -> Result<HeaderValue> {
-    let mut value = HeaderValue::from_str(text)
-        .map_err(|_| Error::new(Kind::Unauthenticated, "the token holds characters that no header may hold"))?;
+    let mut value = HeaderValue::from_str(text).map_err(|_| {
+        Error::new(Kind::Unauthenticated, "the token holds characters that no header may hold")
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }

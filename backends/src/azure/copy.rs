@@ -24,8 +24,11 @@ pub async fn copy(client: &Arc<Client>, from: &Key, to: &Key, source: &Meta) -> 
     }
     let (headers, _) = client.tries.run(true, || client.document(&call)).await?;
     let status = header(&headers, "x-ms-copy-status");
-    let Some(id) = header(&headers, "x-ms-copy-id").filter(|_| status != Some("success")) else { return Ok(()) };
-    let mut pending = Pending { client: Arc::clone(client), target, id: id.to_owned(), done: false };
+    let Some(id) = header(&headers, "x-ms-copy-id").filter(|_| status != Some("success")) else {
+        return Ok(());
+    };
+    let mut pending =
+        Pending { client: Arc::clone(client), target, id: id.to_owned(), done: false };
     let mut wait = FIRST;
     loop {
         tokio::time::sleep(wait).await;
@@ -35,7 +38,10 @@ pub async fn copy(client: &Arc<Client>, from: &Key, to: &Key, source: &Meta) -> 
         let headers = response.headers();
         if header(headers, "x-ms-copy-id") != Some(&pending.id) {
             pending.done = true;
-            return Err(Error::new(Kind::Changed, "somebody else wrote the copy's target meanwhile"));
+            return Err(Error::new(
+                Kind::Changed,
+                "somebody else wrote the copy's target meanwhile",
+            ));
         }
         match header(headers, "x-ms-copy-status") {
             Some("pending") => {}
@@ -45,8 +51,14 @@ pub async fn copy(client: &Arc<Client>, from: &Key, to: &Key, source: &Meta) -> 
             }
             other => {
                 pending.done = true;
-                let why = header(headers, "x-ms-copy-status-description").or(other).unwrap_or("no reason given");
-                return Err(Error::new(Kind::Unavailable, format!("the store gave up the copy: {why}")).with_class(Class::Transient));
+                let why = header(headers, "x-ms-copy-status-description")
+                    .or(other)
+                    .unwrap_or("no reason given");
+                return Err(Error::new(
+                    Kind::Unavailable,
+                    format!("the store gave up the copy: {why}"),
+                )
+                .with_class(Class::Transient));
             }
         }
     }
@@ -66,10 +78,18 @@ struct Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        let Some(runtime) = tokio::runtime::Handle::try_current().ok().filter(|_| !self.done) else { return };
-        let (client, target, id) = (Arc::clone(&self.client), std::mem::take(&mut self.target), std::mem::take(&mut self.id));
+        let Some(runtime) = tokio::runtime::Handle::try_current().ok().filter(|_| !self.done)
+        else {
+            return;
+        };
+        let (client, target, id) = (
+            Arc::clone(&self.client),
+            std::mem::take(&mut self.target),
+            std::mem::take(&mut self.id),
+        );
         runtime.spawn(async move {
-            let call = Call::new(Method::PUT, Some(&target)).query("comp", "copy").query("copyid", id);
+            let call =
+                Call::new(Method::PUT, Some(&target)).query("comp", "copy").query("copyid", id);
             let Ok(call) = call.header("x-ms-copy-action", "abort") else { return };
             if let Err(trouble) = client.document(&call).await {
                 log::warn!("azure: the copy to {target} could not be ended: {}", trouble.error);

@@ -18,7 +18,8 @@ pub async fn delete(client: &Arc<Client>, keys: &[Key]) -> Result<Vec<Deleted>> 
     let tasks = keys.to_vec().into_iter().map(|key| {
         let client = Arc::clone(client);
         async move {
-            let outcome = one(&client, &key).await.map_err(|error| error.with_op("delete").with_key(&key));
+            let outcome =
+                one(&client, &key).await.map_err(|error| error.with_op("delete").with_key(&key));
             Deleted { key, outcome }
         }
     });

@@ -30,7 +30,8 @@ pub fn list(client: Arc<Client>, prefix: Key, how: List) -> BoxStream<'static, R
         let page = page(&client, &prefix, &how, at.as_deref()).await?;
         // The same page again, for ever, is no answer.
         if page.next.is_some() && page.next == at {
-            return Err(Error::new(Kind::Corrupt, "the store gives the same page again").with_class(Class::Never));
+            return Err(Error::new(Kind::Corrupt, "the store gives the same page again")
+                .with_class(Class::Never));
         }
         let next = page.next.map(Some);
         Ok(Some((stream::iter(page.entries.into_iter().map(Ok)), (client, prefix, how, next))))
@@ -54,7 +55,9 @@ async fn page(client: &Client, prefix: &Key, how: &List, at: Option<&str>) -> Re
     }
     match (at, &how.after) {
         (Some(marker), _) => call = call.query("marker", marker),
-        (None, Some(after)) if client.config.has_start_from() => call = call.query("startFrom", client.full(after.as_str())),
+        (None, Some(after)) if client.config.has_start_from() => {
+            call = call.query("startFrom", client.full(after.as_str()))
+        }
         _ => {}
     }
     let (_, body) = client.document(&call).await?;
@@ -78,24 +81,36 @@ fn parse(body: &[u8], root: &str, prefix: &str, after: &str) -> Result<Page> {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
         match names.as_slice() {
             [_, "Blobs", "Blob", "Name"] => fields.name = text,
-            [_, "Blobs", "Blob", "Properties", "Content-Length"] => fields.size = text.trim().parse().ok(),
-            [_, "Blobs", "Blob", "Properties", "Etag"] => fields.etag = Some(unquoted(&text)).filter(|etag| !etag.is_empty()),
+            [_, "Blobs", "Blob", "Properties", "Content-Length"] => {
+                fields.size = text.trim().parse().ok()
+            }
+            [_, "Blobs", "Blob", "Properties", "Etag"] => {
+                fields.etag = Some(unquoted(&text)).filter(|etag| !etag.is_empty())
+            }
             [_, "Blobs", "Blob", "Properties", "Last-Modified"] => {
-                fields.modified = DateTime::parse_from_rfc2822(text.trim()).ok().map(|time| time.to_utc());
+                fields.modified =
+                    DateTime::parse_from_rfc2822(text.trim()).ok().map(|time| time.to_utc());
             }
             // An account with a hierarchy of names shows its folders as blobs.
-            [_, "Blobs", "Blob", "Properties", "ResourceType"] => fields.directory = text.trim() == "directory",
+            [_, "Blobs", "Blob", "Properties", "ResourceType"] => {
+                fields.directory = text.trim() == "directory"
+            }
             [_, "Blobs", "Blob"] => {
                 let found = std::mem::take(&mut fields);
                 let (Some(size), Some(modified)) = (found.size, found.modified) else {
-                    return Err(Error::new(Kind::Corrupt, format!("the store lists {:?} without its size or time", found.name)));
+                    return Err(Error::new(
+                        Kind::Corrupt,
+                        format!("the store lists {:?} without its size or time", found.name),
+                    ));
                 };
                 let meta = Meta { size, modified, version: found.etag };
                 if !found.directory {
                     page.push(&found.name, root, prefix, after, |key| Entry::Object(key, meta));
                 }
             }
-            [_, "Blobs", "BlobPrefix", "Name"] => page.push(&text, root, prefix, after, Entry::Prefix),
+            [_, "Blobs", "BlobPrefix", "Name"] => {
+                page.push(&text, root, prefix, after, Entry::Prefix)
+            }
             [_, "NextMarker"] => page.next = Some(text).filter(|text| !text.is_empty()),
             ["EnumerationResults"] => known = true,
             _ => {}
@@ -103,16 +118,28 @@ fn parse(body: &[u8], root: &str, prefix: &str, after: &str) -> Result<Page> {
         Ok(())
     })?;
     if !known {
-        return Err(Error::new(Kind::Config, "what answers is no blob service: its listing is none")
-            .with_hint("Check AZURE_STORAGE_ACCOUNT and WALPORT_AZURE_ENDPOINT."));
+        return Err(Error::new(
+            Kind::Config,
+            "what answers is no blob service: its listing is none",
+        )
+        .with_hint("Check AZURE_STORAGE_ACCOUNT and WALPORT_AZURE_ENDPOINT."));
     }
     page.entries.sort_by(|a, b| a.key().cmp(b.key()));
     Ok(page)
 }
 
 impl Page {
-    fn push(&mut self, name: &str, root: &str, prefix: &str, after: &str, entry: impl FnOnce(Key) -> Entry) {
-        let Some(key) = name.strip_prefix(root).filter(|key| key.starts_with(prefix)) else { return };
+    fn push(
+        &mut self,
+        name: &str,
+        root: &str,
+        prefix: &str,
+        after: &str,
+        entry: impl FnOnce(Key) -> Entry,
+    ) {
+        let Some(key) = name.strip_prefix(root).filter(|key| key.starts_with(prefix)) else {
+            return;
+        };
         // The object that stands for the folder itself is none of its content.
         if key > after && key != prefix {
             self.entries.push(entry(Key::foreign(key)));
@@ -146,7 +173,8 @@ mod tests {
     #[test]
     fn what_is_no_listing_is_refused() {
         assert_eq!(parse(b"<html></html>", "", "", "").unwrap_err().kind(), Kind::Config);
-        let hollow = "<EnumerationResults><Blobs><Blob><Name>a</Name></Blob></Blobs></EnumerationResults>";
+        let hollow =
+            "<EnumerationResults><Blobs><Blob><Name>a</Name></Blob></Blobs></EnumerationResults>";
         assert_eq!(parse(hollow.as_bytes(), "", "", "").unwrap_err().kind(), Kind::Corrupt);
     }
 }

@@ -113,20 +113,32 @@ impl Config {
         let named = trimmed(settings, "AZURE_STORAGE_ACCOUNT").map(str::to_owned);
         let given = trimmed(settings, "WALPORT_AZURE_ENDPOINT").map(str::to_owned);
         let endpoint = given.or(string.endpoint.take());
-        let account = named.or(string.account.take()).or_else(|| endpoint.as_deref().and_then(account_of));
+        let account =
+            named.or(string.account.take()).or_else(|| endpoint.as_deref().and_then(account_of));
         let Some(account) = account else {
-            return Err(wrong("AZURE_STORAGE_ACCOUNT is not set", "Set AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_CONNECTION_STRING."));
+            return Err(wrong(
+                "AZURE_STORAGE_ACCOUNT is not set",
+                "Set AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_CONNECTION_STRING.",
+            ));
         };
-        let endpoint = match endpoint {
-            Some(endpoint) => endpoint,
-            None => {
-                let cloud = trimmed(settings, "AZURE_ENVIRONMENT_NAME").unwrap_or_default();
-                let suffix = trimmed(settings, "AZURE_ENDPOINT_SUFFIX").or(string.suffix.as_deref()).unwrap_or_else(|| suffix_of(cloud));
-                format!("{}://{account}.blob.{}", string.scheme.as_deref().unwrap_or("https"), suffix.trim_matches('.'))
-            }
+        let endpoint = if let Some(endpoint) = endpoint {
+            endpoint
+        } else {
+            let cloud = trimmed(settings, "AZURE_ENVIRONMENT_NAME").unwrap_or_default();
+            let suffix = trimmed(settings, "AZURE_ENDPOINT_SUFFIX")
+                .or(string.suffix.as_deref())
+                .unwrap_or_else(|| suffix_of(cloud));
+            format!(
+                "{}://{account}.blob.{}",
+                string.scheme.as_deref().unwrap_or("https"),
+                suffix.trim_matches('.')
+            )
         };
         let (scheme, authority, base) = split_endpoint(&endpoint)?;
-        let login = match (trimmed(settings, "AZURE_STORAGE_ACCESS_KEY"), trimmed(settings, "AZURE_STORAGE_SAS_TOKEN")) {
+        let login = match (
+            trimmed(settings, "AZURE_STORAGE_ACCESS_KEY"),
+            trimmed(settings, "AZURE_STORAGE_SAS_TOKEN"),
+        ) {
             (Some(key), _) => Login::Key(decode_key(key)?),
             (None, Some(sas)) => Login::Sas(sas_of(sas)?),
             (None, None) => match (string.key, string.sas) {
@@ -136,11 +148,19 @@ impl Config {
             },
         };
         let version = trimmed(settings, "AZURE_BLOB_STORE_API_VERSION").unwrap_or(VERSION);
-        if version.len() != 10 || !version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
-            return Err(wrong(format!("AZURE_BLOB_STORE_API_VERSION {version:?} is no version"), "Write it as 2021-12-02."));
+        if version.len() != 10 || !version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+        {
+            return Err(wrong(
+                format!("AZURE_BLOB_STORE_API_VERSION {version:?} is no version"),
+                "Write it as 2021-12-02.",
+            ));
         }
         let unit = CHUNK as u64;
-        let part = settings.size("AZURE_BUFFER_SIZE").unwrap_or(8 << 20).next_multiple_of(unit).clamp(unit, MAX_BLOCK);
+        let part = settings
+            .size("AZURE_BUFFER_SIZE")
+            .unwrap_or(8 << 20)
+            .next_multiple_of(unit)
+            .clamp(unit, MAX_BLOCK);
         Ok(Self {
             proves: scheme != "https",
             account,
@@ -152,12 +172,16 @@ impl Config {
             login,
             version: version.to_owned(),
             tier: trimmed(settings, "WALPORT_AZURE_ACCESS_TIER").map(str::to_owned),
-            ca_files: trimmed(settings, "WALPORT_AZURE_CA_FILE").map(PathBuf::from).into_iter().collect(),
+            ca_files: trimmed(settings, "WALPORT_AZURE_CA_FILE")
+                .map(PathBuf::from)
+                .into_iter()
+                .collect(),
             bounds: Bounds {
                 part,
                 max_part: MAX_BLOCK,
                 max_parts: MAX_BLOCKS,
-                in_flight: settings.number("AZURE_MAX_BUFFERS").unwrap_or(4).clamp(1, 1024) as usize,
+                in_flight: settings.number("AZURE_MAX_BUFFERS").unwrap_or(4).clamp(1, 1024)
+                    as usize,
                 memory: budget.limit(),
             },
             retries,
@@ -175,7 +199,10 @@ fn split_target(target: &str) -> Result<(String, String)> {
     let (container, path) = rest.split_once('/').unwrap_or((rest, ""));
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '$');
     if container.is_empty() || !container.chars().all(legal) {
-        return Err(wrong(format!("{target:?} names no container"), "Write azure://container/path."));
+        return Err(wrong(
+            format!("{target:?} names no container"),
+            "Write azure://container/path.",
+        ));
     }
     let path = path.trim_matches('/');
     let root = if path.is_empty() { String::new() } else { format!("{path}/") };
@@ -205,13 +232,20 @@ pub(super) fn authority_of(cloud: &str) -> &'static str {
 fn split_endpoint(text: &str) -> Result<(String, String, String)> {
     const HINT: &str = "Write https://host:port, and the account after a slash for an emulator.";
     let full = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-    let uri: http::Uri = full.parse().map_err(|error| wrong(format!("the endpoint {text:?} is not an address: {error}"), HINT))?;
+    let uri: http::Uri = full.parse().map_err(|error| {
+        wrong(format!("the endpoint {text:?} is not an address: {error}"), HINT)
+    })?;
     let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
-    let (Some(authority), true, None) = (uri.authority(), matches!(scheme.as_str(), "http" | "https"), uri.query()) else {
+    let (Some(authority), true, None) =
+        (uri.authority(), matches!(scheme.as_str(), "http" | "https"), uri.query())
+    else {
         return Err(wrong(format!("the endpoint {text:?} is not an address"), HINT));
     };
     if authority.as_str().contains('@') {
-        return Err(wrong("the endpoint holds a user name", "Give credentials in settings of their own."));
+        return Err(wrong(
+            "the endpoint holds a user name",
+            "Give credentials in settings of their own.",
+        ));
     }
     let own = if scheme == "https" { ":443" } else { ":80" };
     let authority = authority.as_str().strip_suffix(own).unwrap_or(authority.as_str()).to_owned();
@@ -230,7 +264,10 @@ fn account_of(endpoint: &str) -> Option<String> {
 
 fn decode_key(key: &str) -> Result<Vec<u8>> {
     STANDARD.decode(key.trim()).ok().filter(|raw| !raw.is_empty()).ok_or_else(|| {
-        wrong("the access key of the account is not base64", "Copy AZURE_STORAGE_ACCESS_KEY again, with the equals signs at its end.")
+        wrong(
+            "the access key of the account is not base64",
+            "Copy AZURE_STORAGE_ACCESS_KEY again, with the equals signs at its end.",
+        )
     })
 }
 
@@ -250,7 +287,10 @@ fn sas_of(text: &str) -> Result<String> {
     if encoded.iter().any(|pair| pair.starts_with("sig=")) {
         return Ok(encoded.join("&"));
     }
-    Err(wrong("the shared access signature has no sig", "Copy AZURE_STORAGE_SAS_TOKEN again; it looks like sv=...&sig=..."))
+    Err(wrong(
+        "the shared access signature has no sig",
+        "Copy AZURE_STORAGE_SAS_TOKEN again; it looks like sv=...&sig=...",
+    ))
 }
 
 /// What a connection string says.
@@ -270,14 +310,19 @@ impl ConnectionString {
         let mut string = Self::default();
         for pair in text.split(';').map(str::trim).filter(|pair| !pair.is_empty()) {
             let Some((name, value)) = pair.split_once('=') else {
-                return Err(wrong("AZURE_STORAGE_CONNECTION_STRING is not made of name=value pairs", HINT));
+                return Err(wrong(
+                    "AZURE_STORAGE_CONNECTION_STRING is not made of name=value pairs",
+                    HINT,
+                ));
             };
             let value = Some(value.trim().to_owned()).filter(|value| !value.is_empty());
             match name.trim().to_ascii_lowercase().as_str() {
                 "accountname" => string.account = value,
                 "accountkey" => string.key = value,
                 "sharedaccesssignature" => string.sas = value,
-                "defaultendpointsprotocol" => string.scheme = value.map(|value| value.to_ascii_lowercase()),
+                "defaultendpointsprotocol" => {
+                    string.scheme = value.map(|value| value.to_ascii_lowercase())
+                }
                 "endpointsuffix" => string.suffix = value,
                 "blobendpoint" => string.endpoint = value,
                 "usedevelopmentstorage" if value.as_deref() == Some("true") => string.emulate(),
@@ -285,7 +330,10 @@ impl ConnectionString {
             }
         }
         if string.account.is_none() && string.endpoint.is_none() {
-            return Err(wrong("AZURE_STORAGE_CONNECTION_STRING names neither AccountName nor BlobEndpoint", HINT));
+            return Err(wrong(
+                "AZURE_STORAGE_CONNECTION_STRING names neither AccountName nor BlobEndpoint",
+                HINT,
+            ));
         }
         Ok(string)
     }
@@ -325,24 +373,56 @@ mod tests {
     fn addresses_follow_cloud_suffix_and_endpoint() {
         let account = ("AZURE_STORAGE_ACCOUNT", "acme");
         assert_eq!(address(&[account]), "acme https://acme.blob.core.windows.net");
-        assert_eq!(address(&[account, ("AZURE_ENVIRONMENT_NAME", "AzureChinaCloud")]), "acme https://acme.blob.core.chinacloudapi.cn");
-        assert_eq!(address(&[account, ("AZURE_ENVIRONMENT_NAME", "AzureUSGovernmentCloud")]), "acme https://acme.blob.core.usgovcloudapi.net");
-        assert_eq!(address(&[account, ("WALG_AZURE_ENDPOINT_SUFFIX", "my.stack")]), "acme https://acme.blob.my.stack");
-        assert_eq!(address(&[("WALPORT_AZURE_ENDPOINT", "http://127.0.0.1:10000/dev1/")]), "dev1 http://127.0.0.1:10000/dev1");
-        assert_eq!(address(&[("WALPORT_AZURE_ENDPOINT", "https://acme.blob.core.windows.net:443")]), "acme https://acme.blob.core.windows.net");
-        assert_eq!(address(&[account, ("WALPORT_AZURE_ENDPOINT", "blobs.example.org")]), "acme https://blobs.example.org");
+        assert_eq!(
+            address(&[account, ("AZURE_ENVIRONMENT_NAME", "AzureChinaCloud")]),
+            "acme https://acme.blob.core.chinacloudapi.cn"
+        );
+        assert_eq!(
+            address(&[account, ("AZURE_ENVIRONMENT_NAME", "AzureUSGovernmentCloud")]),
+            "acme https://acme.blob.core.usgovcloudapi.net"
+        );
+        assert_eq!(
+            address(&[account, ("WALG_AZURE_ENDPOINT_SUFFIX", "my.stack")]),
+            "acme https://acme.blob.my.stack"
+        );
+        assert_eq!(
+            address(&[("WALPORT_AZURE_ENDPOINT", "http://127.0.0.1:10000/dev1/")]),
+            "dev1 http://127.0.0.1:10000/dev1"
+        );
+        assert_eq!(
+            address(&[("WALPORT_AZURE_ENDPOINT", "https://acme.blob.core.windows.net:443")]),
+            "acme https://acme.blob.core.windows.net"
+        );
+        assert_eq!(
+            address(&[account, ("WALPORT_AZURE_ENDPOINT", "blobs.example.org")]),
+            "acme https://blobs.example.org"
+        );
     }
 
     #[test]
     fn connection_strings_are_read() {
         let string = |text| load("azure://box", &[("AZURE_STORAGE_CONNECTION_STRING", text)]);
         let config = string("DefaultEndpointsProtocol=https;AccountName=acme;AccountKey=a2V5;EndpointSuffix=core.windows.net").unwrap();
-        assert_eq!((config.authority.as_str(), &config.login), ("acme.blob.core.windows.net", &Login::Key(b"key".to_vec())));
+        assert_eq!(
+            (config.authority.as_str(), &config.login),
+            ("acme.blob.core.windows.net", &Login::Key(b"key".to_vec()))
+        );
         let config = string("BlobEndpoint=https://acme.blob.core.windows.net/;SharedAccessSignature=sv=2021&sig=a%2Fb+c=").unwrap();
-        assert_eq!((config.account.as_str(), &config.login), ("acme", &Login::Sas("sv=2021&sig=a%2Fb%2Bc%3D".to_owned())));
+        assert_eq!(
+            (config.account.as_str(), &config.login),
+            ("acme", &Login::Sas("sv=2021&sig=a%2Fb%2Bc%3D".to_owned()))
+        );
         let config = string("UseDevelopmentStorage=true").unwrap();
-        assert_eq!((config.authority.as_str(), config.base.as_str()), ("127.0.0.1:10000", "/devstoreaccount1"));
-        for bad in ["nonsense", "AccountKey=a2V5", "AccountName=acme;AccountKey=%%%", "AccountName=acme;SharedAccessSignature=sv=1"] {
+        assert_eq!(
+            (config.authority.as_str(), config.base.as_str()),
+            ("127.0.0.1:10000", "/devstoreaccount1")
+        );
+        for bad in [
+            "nonsense",
+            "AccountKey=a2V5",
+            "AccountName=acme;AccountKey=%%%",
+            "AccountName=acme;SharedAccessSignature=sv=1",
+        ] {
             let error = string(bad).unwrap_err();
             assert!(error.kind() == Kind::Config && error.hint().is_some(), "{bad}: {error}");
         }
@@ -350,14 +430,27 @@ mod tests {
 
     #[test]
     fn a_key_is_preferred_and_nothing_shows_it() {
-        let config = load("azure://box", &[
-            ("AZURE_STORAGE_ACCOUNT", "acme"), ("AZURE_STORAGE_ACCESS_KEY", "c2VjcmV0"), ("AZURE_STORAGE_SAS_TOKEN", "?sig=secret"),
-        ]).unwrap();
+        let config = load(
+            "azure://box",
+            &[
+                ("AZURE_STORAGE_ACCOUNT", "acme"),
+                ("AZURE_STORAGE_ACCESS_KEY", "c2VjcmV0"),
+                ("AZURE_STORAGE_SAS_TOKEN", "?sig=secret"),
+            ],
+        )
+        .unwrap();
         assert_eq!(config.login, Login::Key(b"secret".to_vec()));
         assert!(!format!("{config:?}").contains("sig="));
-        let config = load("azure://box", &[("AZURE_STORAGE_ACCOUNT", "acme"), ("AZURE_STORAGE_SAS_TOKEN", "?sig=s")]).unwrap();
+        let config = load(
+            "azure://box",
+            &[("AZURE_STORAGE_ACCOUNT", "acme"), ("AZURE_STORAGE_SAS_TOKEN", "?sig=s")],
+        )
+        .unwrap();
         assert_eq!(config.login, Login::Sas("sig=s".to_owned()));
-        assert_eq!(load("azure://box", &[("AZURE_STORAGE_ACCOUNT", "acme")]).unwrap().login, Login::Entra);
+        assert_eq!(
+            load("azure://box", &[("AZURE_STORAGE_ACCOUNT", "acme")]).unwrap().login,
+            Login::Entra
+        );
     }
 
     #[test]
@@ -366,11 +459,23 @@ mod tests {
             ("azure:///path", &[("AZURE_STORAGE_ACCOUNT", "a")][..]),
             ("azure://box", &[][..]),
             ("azure://box", &[("WALPORT_AZURE_ENDPOINT", "ftp://x/a")]),
-            ("azure://box", &[("WALPORT_AZURE_ENDPOINT", "https://user:secret@x/a"), ("AZURE_STORAGE_ACCOUNT", "a")]),
-            ("azure://box", &[("AZURE_STORAGE_ACCOUNT", "a"), ("AZURE_BLOB_STORE_API_VERSION", "latest")]),
+            (
+                "azure://box",
+                &[
+                    ("WALPORT_AZURE_ENDPOINT", "https://user:secret@x/a"),
+                    ("AZURE_STORAGE_ACCOUNT", "a"),
+                ],
+            ),
+            (
+                "azure://box",
+                &[("AZURE_STORAGE_ACCOUNT", "a"), ("AZURE_BLOB_STORE_API_VERSION", "latest")],
+            ),
         ] {
             let error = load(target, values).unwrap_err();
-            assert!(error.kind() == Kind::Config && error.hint().is_some(), "{target} {values:?}: {error}");
+            assert!(
+                error.kind() == Kind::Config && error.hint().is_some(),
+                "{target} {values:?}: {error}"
+            );
             assert!(!error.to_string().contains("secret"));
         }
     }

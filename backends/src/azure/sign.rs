@@ -10,8 +10,17 @@ use ring::hmac;
 
 /// The headers whose values stand in the signed text one by one, in this order.
 const PLAIN: [&str; 11] = [
-    "content-encoding", "content-language", "content-length", "content-md5", "content-type", "date", "if-modified-since",
-    "if-match", "if-none-match", "if-unmodified-since", "range",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-md5",
+    "content-type",
+    "date",
+    "if-modified-since",
+    "if-match",
+    "if-none-match",
+    "if-unmodified-since",
+    "range",
 ];
 
 /// The value of the Authorization header for a request with these query pairs,
@@ -32,13 +41,19 @@ fn signed_text(account: &str, parts: &Parts, query: &[(&str, String)]) -> String
         }
         text.push('\n');
     }
-    let mut own: Vec<_> = parts.headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-ms-")).collect();
+    let mut own: Vec<_> = parts
+        .headers
+        .keys()
+        .map(http::HeaderName::as_str)
+        .filter(|name| name.starts_with("x-ms-"))
+        .collect();
     own.sort_unstable();
     for name in own {
         text.push_str(&format!("{name}:{}\n", value(&parts.headers, name).trim()));
     }
     text.push_str(&format!("/{account}{}", parts.uri.path()));
-    let sorted: BTreeMap<_, _> = query.iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    let sorted: BTreeMap<_, _> =
+        query.iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
     for (name, value) in sorted {
         text.push_str(&format!("\n{name}:{value}"));
     }

@@ -70,7 +70,9 @@ impl Storage for Azure {
         let name = self.client.full(key.as_str());
         let mut call = Call::new(Method::GET, Some(&name));
         if let Some(range) = &how.range {
-            call = call.header("x-ms-range", &format!("bytes={}-{}", range.start, range.end - 1)).map_err(told)?;
+            call = call
+                .header("x-ms-range", &format!("bytes={}-{}", range.start, range.end - 1))
+                .map_err(told)?;
         }
         if let Some(version) = &how.version {
             call = call.header("if-match", &format!("\"{version}\"")).map_err(told)?;
@@ -78,8 +80,10 @@ impl Storage for Azure {
         let response = match self.client.send(&call).await {
             Ok(response) => response,
             Err(trouble) if trouble.is(StatusCode::PRECONDITION_FAILED) => {
-                return Err(told(Error::new(Kind::Changed, "the object changed since it was opened")
-                    .with_hint("Run the command again to read the object as it is now.")));
+                return Err(told(
+                    Error::new(Kind::Changed, "the object changed since it was opened")
+                        .with_hint("Run the command again to read the object as it is now."),
+                ));
             }
             // A range at the very end is nothing, one past it is an error.
             Err(trouble) if trouble.is(StatusCode::RANGE_NOT_SATISFIABLE) => {
@@ -103,10 +107,17 @@ impl Storage for Azure {
             return Err(told(Error::new(Kind::NotFound, "a prefix is no object")));
         }
         let name = self.client.full(key.as_str());
-        let response = self.client.send(&Call::new(Method::HEAD, Some(&name))).await.map_err(|trouble| told(trouble.error))?;
+        let response = self
+            .client
+            .send(&Call::new(Method::HEAD, Some(&name)))
+            .await
+            .map_err(|trouble| told(trouble.error))?;
         let headers = response.headers();
         // An account with a hierarchy of names shows its folders as blobs.
-        if headers.get("x-ms-meta-hdi_isfolder").is_some_and(|flag| flag.as_bytes().eq_ignore_ascii_case(b"true")) {
+        if headers
+            .get("x-ms-meta-hdi_isfolder")
+            .is_some_and(|flag| flag.as_bytes().eq_ignore_ascii_case(b"true"))
+        {
             return Err(told(Error::new(Kind::NotFound, "a folder is no object")));
         }
         meta(headers, None).map_err(told)
@@ -114,7 +125,9 @@ impl Storage for Azure {
 
     fn list(&self, prefix: &Key, how: List) -> BoxStream<'_, Result<Entry>> {
         if !prefix.is_prefix() {
-            let error = Error::new(Kind::Invalid, "what is listed must end in a slash").with_op("list").with_key(prefix);
+            let error = Error::new(Kind::Invalid, "what is listed must end in a slash")
+                .with_op("list")
+                .with_key(prefix);
             return stream::iter([Err(error)]).boxed();
         }
         list::list(Arc::clone(&self.client), prefix.clone(), how)
@@ -131,7 +144,10 @@ impl Storage for Azure {
         copy::copy(&self.client, from, to, &source).await.map_err(told)?;
         let copied = self.head(to).await.map_err(told)?;
         if copied.size != source.size {
-            return Err(told(Error::new(Kind::Corrupt, format!("{} of {} bytes were copied", copied.size, source.size))));
+            return Err(told(Error::new(
+                Kind::Corrupt,
+                format!("{} of {} bytes were copied", copied.size, source.size),
+            )));
         }
         Ok(Stored { size: copied.size, version: copied.version })
     }

@@ -22,7 +22,11 @@ use crate::http::{Chunks, xml};
 /// Stores `body` under `key`.
 pub async fn put(client: &Arc<Client>, key: &Key, body: Body, how: Put) -> Result<Stored> {
     let plan = Plan::new(&client.config.bounds, body.size(), &how)?;
-    let upload = Upload { client: Arc::clone(client), name: client.full(key.as_str()).into(), own: fastrand::u64(..) };
+    let upload = Upload {
+        client: Arc::clone(client),
+        name: client.full(key.as_str()).into(),
+        own: fastrand::u64(..),
+    };
     let sent = parts::run(body, plan, |part| upload.clone().block(part)).await?;
     match sent {
         Sent::Whole(chunks) => upload.whole(chunks, &how).await,
@@ -55,13 +59,16 @@ impl Upload {
             .query("blockid", self.id(part.number))
             .body(part.chunks);
         let sent = self.client.tries.run(true, || self.client.document(&call)).await;
-        sent.map(drop).map_err(|trouble| trouble.error.context(format!("block {}", part.number + 1)))
+        sent.map(drop)
+            .map_err(|trouble| trouble.error.context(format!("block {}", part.number + 1)))
     }
 
     /// Stores everything with one request.
     async fn whole(self, chunks: Chunks, how: &Put) -> Result<Stored> {
         let size = chunks.size();
-        let call = Call::new(Method::PUT, Some(&self.name)).header("x-ms-blob-type", "BlockBlob")?.body(chunks);
+        let call = Call::new(Method::PUT, Some(&self.name))
+            .header("x-ms-blob-type", "BlockBlob")?
+            .body(chunks);
         let call = self.attributes(call, how)?;
         match self.client.tries.run(!how.if_absent, || self.client.document(&call)).await {
             Ok((headers, _)) => Ok(Stored { size, version: version(&headers) }),
@@ -76,7 +83,9 @@ impl Upload {
             list.push_str(&format!("<Latest>{}</Latest>", self.id(number)));
         }
         list.push_str("</BlockList>");
-        let call = Call::new(Method::PUT, Some(&self.name)).query("comp", "blocklist").body(Chunks::from(list));
+        let call = Call::new(Method::PUT, Some(&self.name))
+            .query("comp", "blocklist")
+            .body(Chunks::from(list));
         let call = self.attributes(call, how)?;
         let unsure = AtomicBool::new(false);
         let done = self.client.tries.run(true, || async {
@@ -92,14 +101,20 @@ impl Upload {
                 None => Err(creation(trouble, how)),
             },
             // Who is faster takes our blocks away, and the store says only that.
-            Err(trouble) if how.if_absent && trouble.code == "InvalidBlockList" && self.exists().await => Err(already()),
+            Err(trouble)
+                if how.if_absent && trouble.code == "InvalidBlockList" && self.exists().await =>
+            {
+                Err(already())
+            }
             Err(trouble) => Err(creation(trouble, how)),
         }
     }
 
     /// The version of the object, if it is made of our blocks.
     async fn committed(&self) -> Option<Option<String>> {
-        let call = Call::new(Method::GET, Some(&self.name)).query("comp", "blocklist").query("blocklisttype", "committed");
+        let call = Call::new(Method::GET, Some(&self.name))
+            .query("comp", "blocklist")
+            .query("blocklisttype", "committed");
         let (headers, body) = self.client.document(&call).await.ok()?;
         (xml::find(&body, "Name")? == self.id(0)).then(|| version(&headers))
     }
@@ -117,7 +132,9 @@ impl Upload {
             call = call.header("x-ms-access-tier", tier)?;
         }
         if !how.tags.is_empty() {
-            let tags = crate::http::uri::pairs(how.tags.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+            let tags = crate::http::uri::pairs(
+                how.tags.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+            );
             call = call.header("x-ms-tags", &tags)?;
         }
         if let Some(time) = how.retention {
@@ -139,5 +156,9 @@ fn creation(trouble: Trouble, how: &Put) -> Error {
     if trouble.code == "BlobAlreadyExists" {
         return Error::new(Kind::Unavailable, trouble.error.message()).with_class(Class::Transient);
     }
-    if how.if_absent && trouble.ambiguous { trouble.error.with_class(Class::Ambiguous) } else { trouble.error }
+    if how.if_absent && trouble.ambiguous {
+        trouble.error.with_class(Class::Ambiguous)
+    } else {
+        trouble.error
+    }
 }

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use http::{Method, StatusCode};
 use serde_json::Value;
 use walport_engine::error::{Class, Error, Kind, Result};
@@ -31,7 +33,13 @@ pub struct Call {
 
 impl Call {
     pub fn new(method: Method, address: impl Into<String>) -> Self {
-        Self { method, address: address.into(), query: Vec::new(), headers: HeaderMap::new(), body: Chunks::default() }
+        Self {
+            method,
+            address: address.into(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: Chunks::default(),
+        }
     }
 
     pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -41,8 +49,12 @@ impl Call {
 
     /// Adds a header; a value that no header may hold is an error of the caller's settings.
     pub fn header(mut self, name: &'static str, value: &str) -> Result<Self> {
-        let value = HeaderValue::from_str(value)
-            .map_err(|_| Error::new(Kind::Invalid, format!("the value of {name} holds characters that no header may hold")))?;
+        let value = HeaderValue::from_str(value).map_err(|_| {
+            Error::new(
+                Kind::Invalid,
+                format!("the value of {name} holds characters that no header may hold"),
+            )
+        })?;
         self.headers.insert(HeaderName::from_static(name), value);
         Ok(self)
     }
@@ -54,7 +66,8 @@ impl Call {
 
     /// A JSON document as the body.
     pub fn json(mut self, document: &Value) -> Self {
-        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
+        self.headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
         self.body = Chunks::from(document.to_string());
         self
     }
@@ -73,7 +86,11 @@ pub struct Client {
 
 impl Client {
     pub fn new(config: Config, tokens: Option<Tokens>) -> Result<Self> {
-        let http = Http::new(&Options { ca_files: config.ca_files.clone(), idle: 8, ..Options::default() })?;
+        let http = Http::new(&Options {
+            ca_files: config.ca_files.clone(),
+            idle: 8,
+            ..Options::default()
+        })?;
         let tries = Tries {
             store: "gcs",
             more: config.retries,
@@ -112,15 +129,21 @@ impl Client {
     }
 
     /// Sends a request; any answer but a success, or `also`, is a [`Trouble`].
-    pub async fn send_or(&self, call: &Call, also: Option<StatusCode>) -> Result<Response, Trouble> {
+    pub async fn send_or(
+        &self,
+        call: &Call,
+        also: Option<StatusCode>,
+    ) -> Result<Response, Trouble> {
         let Some(tokens) = &self.tokens else { return self.attempt(call, None, also).await };
         let token = tokens.get().await.map_err(Trouble::before)?;
         match self.attempt(call, Some(&token), also).await {
             // The token may have ended early.
-            Err(trouble) if trouble.is(StatusCode::UNAUTHORIZED) => match tokens.renew(&token).await.map_err(Trouble::before)? {
-                Some(fresh) => self.attempt(call, Some(&fresh), also).await,
-                None => Err(trouble),
-            },
+            Err(trouble) if trouble.is(StatusCode::UNAUTHORIZED) => {
+                match tokens.renew(&token).await.map_err(Trouble::before)? {
+                    Some(fresh) => self.attempt(call, Some(&fresh), also).await,
+                    None => Err(trouble),
+                }
+            }
             other => other,
         }
     }
@@ -136,7 +159,12 @@ impl Client {
         json(self.send(call).await?).await
     }
 
-    async fn attempt(&self, call: &Call, token: Option<&Token>, also: Option<StatusCode>) -> Result<Response, Trouble> {
+    async fn attempt(
+        &self,
+        call: &Call,
+        token: Option<&Token>,
+        also: Option<StatusCode>,
+    ) -> Result<Response, Trouble> {
         let request = self.request(call, token).map_err(Trouble::before)?;
         let response = match self.http.send(request).await {
             Ok(response) => response,
@@ -161,23 +189,34 @@ impl Client {
             (false, false) => format!("{}?{query}", call.address),
             (false, true) => format!("{}&{query}", call.address),
         };
-        let uri: http::Uri = address
-            .parse()
-            .map_err(|error| Error::new(Kind::Invalid, format!("the key cannot be put into an address: {error}")))?;
+        let uri: http::Uri = address.parse().map_err(|error| {
+            Error::new(Kind::Invalid, format!("the key cannot be put into an address: {error}"))
+        })?;
         let (mut parts, ()) = http::Request::new(()).into_parts();
         parts.method = call.method.clone();
         parts.uri = uri;
         parts.headers = call.headers.clone();
-        parts.headers.insert(USER_AGENT, HeaderValue::from_static(concat!("walport/", env!("CARGO_PKG_VERSION"))));
+        parts.headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("walport/", env!("CARGO_PKG_VERSION"))),
+        );
         if matches!(call.method, Method::PUT | Method::POST) {
             parts.headers.insert(CONTENT_LENGTH, call.body.size().into());
         }
-        let unfit = |_| Error::new(Kind::Config, "a setting or a token holds characters that no header may hold");
+        let unfit = |_| {
+            Error::new(
+                Kind::Config,
+                "a setting or a token holds characters that no header may hold",
+            )
+        };
         if let Some(project) = &self.config.user_project {
-            parts.headers.insert("x-goog-user-project", HeaderValue::from_str(project).map_err(unfit)?);
+            parts
+                .headers
+                .insert("x-goog-user-project", HeaderValue::from_str(project).map_err(unfit)?);
         }
         if let Some(token) = token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.text)).map_err(unfit)?;
+            let mut value =
+                HeaderValue::from_str(&format!("Bearer {}", token.text)).map_err(unfit)?;
             value.set_sensitive(true);
             parts.headers.insert(AUTHORIZATION, value);
         }
@@ -190,11 +229,14 @@ impl Client {
         if error.kind() != Kind::NotFound || self.seen.load(Ordering::Relaxed) {
             return error;
         }
-        let call = Call::new(Method::GET, self.objects()).query("maxResults", "1").query("prefix", self.config.root.clone());
+        let call = Call::new(Method::GET, self.objects())
+            .query("maxResults", "1")
+            .query("prefix", self.config.root.clone());
         match self.document(&call).await {
             Err(trouble) if matches!(trouble.error.kind(), Kind::Config | Kind::NotFound) => {
                 let meaning = super::errors::no_bucket();
-                let told = Error::new(meaning.kind, trouble.error.message()).with_class(Class::Never);
+                let told =
+                    Error::new(meaning.kind, trouble.error.message()).with_class(Class::Never);
                 match meaning.hint {
                     Some(hint) => told.with_hint(hint),
                     None => told,

@@ -33,7 +33,8 @@ pub async fn copy(client: &Arc<Client>, from: &Key, to: &Key, source: &Meta) -> 
         call = call.query("destinationKmsKeyName", key.clone());
     }
     let class = config.storage_class.as_ref();
-    let resource = class.map_or_else(|| serde_json::json!({}), |class| serde_json::json!({"storageClass": class}));
+    let resource = class
+        .map_or_else(|| serde_json::json!({}), |class| serde_json::json!({"storageClass": class}));
     let call = call.json(&resource);
     let (mut token, mut before) = (None::<String>, None);
     loop {
@@ -47,8 +48,11 @@ pub async fn copy(client: &Arc<Client>, from: &Key, to: &Key, source: &Meta) -> 
             return Ok(Stored { size: meta.size, version: meta.version });
         }
         let written = number(&answer["totalBytesRewritten"]);
-        if answer["rewriteToken"].as_str().is_none_or(str::is_empty) || (before.is_some() && before == Some(written)) {
-            return Err(Error::new(Kind::Unavailable, "the copy does not go on").with_class(Class::Transient));
+        if answer["rewriteToken"].as_str().is_none_or(str::is_empty)
+            || (before.is_some() && before == Some(written))
+        {
+            return Err(Error::new(Kind::Unavailable, "the copy does not go on")
+                .with_class(Class::Transient));
         }
         before = Some(written);
         token = answer["rewriteToken"].as_str().map(str::to_owned);

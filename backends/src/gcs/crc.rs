@@ -49,8 +49,14 @@ impl Crc {
             let [a, b, c, d, e, f, g, h] = *word;
             let low = crc ^ u32::from_le_bytes([a, b, c, d]);
             let [a, b, c, d] = low.to_le_bytes();
-            crc = TABLES[7][a as usize] ^ TABLES[6][b as usize] ^ TABLES[5][c as usize] ^ TABLES[4][d as usize]
-                ^ TABLES[3][e as usize] ^ TABLES[2][f as usize] ^ TABLES[1][g as usize] ^ TABLES[0][h as usize];
+            crc = TABLES[7][a as usize]
+                ^ TABLES[6][b as usize]
+                ^ TABLES[5][c as usize]
+                ^ TABLES[4][d as usize]
+                ^ TABLES[3][e as usize]
+                ^ TABLES[2][f as usize]
+                ^ TABLES[1][g as usize]
+                ^ TABLES[0][h as usize];
         }
         for byte in rest {
             crc = (crc >> 8) ^ TABLES[0][((crc ^ u32::from(*byte)) & 0xff) as usize];

@@ -25,16 +25,25 @@ pub fn list(client: Arc<Client>, prefix: Key, how: List) -> BoxStream<'static, R
         let (entries, token) = page(&client, &prefix, &how, at.as_deref()).await?;
         // The same page again, for ever, is no answer.
         if token.is_some() && token == at {
-            return Err(Error::new(Kind::Corrupt, "the store gives the same page again").with_class(Class::Never));
+            return Err(Error::new(Kind::Corrupt, "the store gives the same page again")
+                .with_class(Class::Never));
         }
-        Ok(Some((stream::iter(entries.into_iter().map(Ok)), (client, prefix, how, token.map(Some)))))
+        Ok(Some((
+            stream::iter(entries.into_iter().map(Ok)),
+            (client, prefix, how, token.map(Some)),
+        )))
     })
     .try_flatten()
     .map_err(move |error: Error| error.with_op("list").with_key(&prefix))
     .boxed()
 }
 
-async fn page(client: &Client, prefix: &Key, how: &List, at: Option<&str>) -> Result<(Vec<Entry>, Option<String>)> {
+async fn page(
+    client: &Client,
+    prefix: &Key,
+    how: &List,
+    at: Option<&str>,
+) -> Result<(Vec<Entry>, Option<String>)> {
     let mut call = Call::new(Method::GET, client.objects())
         .query("prefix", client.full(prefix.as_str()))
         .query("maxResults", PAGE)
@@ -77,7 +86,9 @@ fn parse(document: &Value, root: &str, prefix: &str, after: &str) -> Result<Vec<
             entries.push(Entry::Object(key, meta(item)?));
         }
     }
-    entries.extend(list("prefixes").iter().filter_map(|name| inside(name.as_str()?)).map(Entry::Prefix));
+    entries.extend(
+        list("prefixes").iter().filter_map(|name| inside(name.as_str()?)).map(Entry::Prefix),
+    );
     entries.sort_by(|a, b| a.key().cmp(b.key()));
     Ok(entries)
 }
@@ -90,7 +101,10 @@ pub fn meta(item: &Value) -> Result<Meta> {
             let version = number(&item["generation"]).map(|generation| generation.to_string());
             Ok(Meta { size, modified: time.to_utc(), version })
         }
-        _ => Err(Error::new(Kind::Corrupt, format!("the store shows {} without its size or time", item["name"]))),
+        _ => Err(Error::new(
+            Kind::Corrupt,
+            format!("the store shows {} without its size or time", item["name"]),
+        )),
     }
 }
 

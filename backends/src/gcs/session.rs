@@ -39,15 +39,25 @@ impl Session {
     pub async fn begin(client: &Arc<Client>, name: &str, call: Call) -> Result<Self, Trouble> {
         let response = client.tries.run(true, || client.send(&call)).await?;
         let location = response.headers().get("location").and_then(|value| value.to_str().ok());
-        let Some(address) = location.and_then(|location| address(location, &client.config.endpoint, client.config.custom)) else {
-            return Err(Trouble::before(Error::new(Kind::Corrupt, "the store began an upload without saying where")));
+        let Some(address) = location
+            .and_then(|location| address(location, &client.config.endpoint, client.config.custom))
+        else {
+            return Err(Trouble::before(Error::new(
+                Kind::Corrupt,
+                "the store began an upload without saying where",
+            )));
         };
         Ok(Self { client: Arc::clone(client), name: name.to_owned(), address, done: false })
     }
 
     /// Sends `chunks`, which begin at `offset`. With `crc` they are the last,
     /// and the object is complete when this returns its document.
-    pub async fn send(&mut self, offset: u64, chunks: &Chunks, crc: Option<Crc>) -> Result<Option<Value>, Trouble> {
+    pub async fn send(
+        &mut self,
+        offset: u64,
+        chunks: &Chunks,
+        crc: Option<Crc>,
+    ) -> Result<Option<Value>, Trouble> {
         let end = offset + chunks.size();
         let mut from = offset;
         let mut stuck = 0;
@@ -72,12 +82,18 @@ impl Session {
                 }
                 At::Byte(byte) if byte == end && crc.is_none() => return Ok(None),
                 At::Byte(byte) if byte < from || byte > end => {
-                    return Err(Trouble::before(Error::new(Kind::Corrupt, format!("the store has {byte} bytes of an upload that is at {from}"))));
+                    return Err(Trouble::before(Error::new(
+                        Kind::Corrupt,
+                        format!("the store has {byte} bytes of an upload that is at {from}"),
+                    )));
                 }
                 At::Byte(byte) => {
                     stuck = if byte > from { 0 } else { stuck + 1 };
                     if stuck > tries.more.max(1) {
-                        return Err(Trouble::before(Error::new(Kind::Unavailable, "the store does not take the rest of the upload")));
+                        return Err(Trouble::before(Error::new(
+                            Kind::Unavailable,
+                            "the store does not take the rest of the upload",
+                        )));
                     }
                     from = byte;
                 }
@@ -85,15 +101,25 @@ impl Session {
         }
     }
 
-    async fn put(&self, from: u64, chunks: Chunks, end: u64, crc: Option<Crc>) -> Result<At, Trouble> {
+    async fn put(
+        &self,
+        from: u64,
+        chunks: Chunks,
+        end: u64,
+        crc: Option<Crc>,
+    ) -> Result<At, Trouble> {
         let total = if crc.is_some() { end.to_string() } else { "*".to_owned() };
         let range = match chunks.size() {
             0 => format!("bytes */{total}"),
             _ => format!("bytes {from}-{}/{total}", end - 1),
         };
-        let mut call = Call::new(Method::PUT, &self.address).header("content-range", &range).map_err(Trouble::before)?;
+        let mut call = Call::new(Method::PUT, &self.address)
+            .header("content-range", &range)
+            .map_err(Trouble::before)?;
         if let Some(crc) = crc {
-            call = call.header("x-goog-hash", &format!("crc32c={}", crc.text())).map_err(Trouble::before)?;
+            call = call
+                .header("x-goog-hash", &format!("crc32c={}", crc.text()))
+                .map_err(Trouble::before)?;
         }
         let call = self.client.with_customer_key(call.body(chunks)).map_err(Trouble::before)?;
         self.ask(&call).await
@@ -102,7 +128,8 @@ impl Session {
     /// The question how far the session is.
     fn question(&self, total: Option<u64>) -> Result<Call, Trouble> {
         let total = total.map_or_else(|| "*".to_owned(), |total| total.to_string());
-        let call = Call::new(Method::PUT, &self.address).header("content-range", &format!("bytes */{total}"));
+        let call = Call::new(Method::PUT, &self.address)
+            .header("content-range", &format!("bytes */{total}"));
         call.and_then(|call| self.client.with_customer_key(call)).map_err(Trouble::before)
     }
 
@@ -123,7 +150,10 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let Some(runtime) = tokio::runtime::Handle::try_current().ok().filter(|_| !self.done) else { return };
+        let Some(runtime) = tokio::runtime::Handle::try_current().ok().filter(|_| !self.done)
+        else {
+            return;
+        };
         runtime.spawn(abort(Arc::clone(&self.client), self.name.clone(), self.address.clone()));
     }
 }
@@ -135,7 +165,12 @@ async fn abort(client: Arc<Client>, name: String, address: String) {
     let ended = tokio::time::timeout(ABORT, client.tries.run(true, || client.send(&call))).await;
     let why = match ended {
         Ok(Ok(_)) => return,
-        Ok(Err(trouble)) if trouble.status.is_some_and(|status| status == ENDED) || trouble.error.kind() == Kind::NotFound => return,
+        Ok(Err(trouble))
+            if trouble.status.is_some_and(|status| status == ENDED)
+                || trouble.error.kind() == Kind::NotFound =>
+        {
+            return;
+        }
         Ok(Err(trouble)) => trouble.error.to_string(),
         Err(_) => "no answer in time".to_owned(),
     };
@@ -144,7 +179,10 @@ async fn abort(client: Arc<Client>, name: String, address: String) {
 }
 
 fn early() -> Trouble {
-    Trouble::before(Error::new(Kind::Corrupt, "the store ended the upload before its last part").with_class(Class::Transient))
+    Trouble::before(
+        Error::new(Kind::Corrupt, "the store ended the upload before its last part")
+            .with_class(Class::Transient),
+    )
 }
 
 /// Whether it makes sense to ask how far the session is.
@@ -155,7 +193,9 @@ fn may_ask(trouble: &Trouble) -> bool {
 /// How many bytes the store has.
 fn reached(headers: &HeaderMap) -> u64 {
     let range = headers.get("range").and_then(|value| value.to_str().ok());
-    range.and_then(|text| text.rsplit_once('-')?.1.trim().parse::<u64>().ok()).map_or(0, |last| last + 1)
+    range
+        .and_then(|text| text.rsplit_once('-')?.1.trim().parse::<u64>().ok())
+        .map_or(0, |last| last + 1)
 }
 
 /// The address of a session. Tokens are sent there, so it is one of Google's or
@@ -180,8 +220,14 @@ mod tests {
         let own = "https://www.googleapis.com/upload/storage/v1/b/x/o?upload_id=1";
         assert_eq!(address(own, google, false).unwrap(), own);
         let other = "https://evil.example/upload?upload_id=1";
-        assert_eq!(address(other, google, false).unwrap(), "https://storage.googleapis.com/upload?upload_id=1");
-        assert_eq!(address("http://0.0.0.0:4443/upload?upload_id=1", "http://127.0.0.1:9", true).unwrap(), "http://127.0.0.1:9/upload?upload_id=1");
+        assert_eq!(
+            address(other, google, false).unwrap(),
+            "https://storage.googleapis.com/upload?upload_id=1"
+        );
+        assert_eq!(
+            address("http://0.0.0.0:4443/upload?upload_id=1", "http://127.0.0.1:9", true).unwrap(),
+            "http://127.0.0.1:9/upload?upload_id=1"
+        );
     }
 
     #[test]

@@ -84,19 +84,30 @@ impl Config {
         let (bucket, root) = split_target(target, settings.flag("GCS_NORMALIZE_PREFIX"))?;
         let given = trimmed(settings, "WALPORT_GCS_ENDPOINT");
         let unit = CHUNK as u64;
-        let part = settings.size("GCS_MAX_CHUNK_SIZE").unwrap_or(50 << 20).next_multiple_of(unit).clamp(unit, 1 << 30);
+        let part = settings
+            .size("GCS_MAX_CHUNK_SIZE")
+            .unwrap_or(50 << 20)
+            .next_multiple_of(unit)
+            .clamp(unit, 1 << 30);
         // Who opens a store without retries means it.
-        let asked = settings.number("GCS_MAX_RETRIES").filter(|_| retries > 0).map(|tries| (tries - 1).max(0) as u32);
+        let asked = settings
+            .number("GCS_MAX_RETRIES")
+            .filter(|_| retries > 0)
+            .map(|tries| (tries - 1).max(0) as u32);
         Ok(Self {
             bucket,
             root,
-            endpoint: given.map_or_else(|| Ok("https://storage.googleapis.com".to_owned()), split_endpoint)?,
+            endpoint: given
+                .map_or_else(|| Ok("https://storage.googleapis.com".to_owned()), split_endpoint)?,
             custom: given.is_some(),
             storage_class: trimmed(settings, "WALPORT_GCS_STORAGE_CLASS").map(str::to_owned),
             kms_key: trimmed(settings, "WALPORT_GCS_KMS_KEY").map(str::to_owned),
             user_project: trimmed(settings, "WALPORT_GCS_USER_PROJECT").map(str::to_owned),
             customer_key: trimmed(settings, "GCS_ENCRYPTION_KEY").map(customer_key).transpose()?,
-            ca_files: trimmed(settings, "WALPORT_GCS_CA_FILE").map(PathBuf::from).into_iter().collect(),
+            ca_files: trimmed(settings, "WALPORT_GCS_CA_FILE")
+                .map(PathBuf::from)
+                .into_iter()
+                .collect(),
             bounds: Bounds {
                 part,
                 max_part: 1 << 30,
@@ -119,7 +130,8 @@ fn split_target(target: &str, normal: bool) -> Result<(String, String)> {
         return Err(wrong(format!("{target:?} names no bucket"), "Write gs://bucket/path."));
     }
     let path = if normal { path.trim_matches('/') } else { path };
-    let root = if path.is_empty() || path.ends_with('/') { path.to_owned() } else { format!("{path}/") };
+    let root =
+        if path.is_empty() || path.ends_with('/') { path.to_owned() } else { format!("{path}/") };
     Ok((bucket.to_owned(), root))
 }
 
@@ -127,12 +139,18 @@ fn split_endpoint(text: &str) -> Result<String> {
     const HINT: &str = "Write https://host:port.";
     // An emulator is named without a scheme, and speaks no TLS.
     let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let uri: http::Uri = full.parse().map_err(|error| wrong(format!("the endpoint {text:?} is not an address: {error}"), HINT))?;
+    let uri: http::Uri = full.parse().map_err(|error| {
+        wrong(format!("the endpoint {text:?} is not an address: {error}"), HINT)
+    })?;
     let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
     // Client libraries are given the path of the API too.
     let path = uri.path().trim_end_matches('/').trim_end_matches("/storage/v1");
     match uri.authority() {
-        Some(authority) if matches!(scheme.as_str(), "http" | "https") && !authority.as_str().contains('@') && path.is_empty() => {
+        Some(authority)
+            if matches!(scheme.as_str(), "http" | "https")
+                && !authority.as_str().contains('@')
+                && path.is_empty() =>
+        {
             Ok(format!("{scheme}://{authority}"))
         }
         _ => Err(wrong("the endpoint is not an address of a host", HINT)),
@@ -142,7 +160,10 @@ fn split_endpoint(text: &str) -> Result<String> {
 fn customer_key(text: &str) -> Result<CustomerKey> {
     let raw = STANDARD.decode(text).ok().filter(|raw| raw.len() == 32);
     let Some(raw) = raw else {
-        return Err(wrong("GCS_ENCRYPTION_KEY is not a key", "A customer key is 32 bytes in base64: openssl rand -base64 32."));
+        return Err(wrong(
+            "GCS_ENCRYPTION_KEY is not a key",
+            "A customer key is 32 bytes in base64: openssl rand -base64 32.",
+        ));
     };
     let sha256 = ring::digest::digest(&ring::digest::SHA256, &raw);
     Ok(CustomerKey { key: STANDARD.encode(&raw), sha256: STANDARD.encode(sha256.as_ref()) })
@@ -174,10 +195,16 @@ mod tests {
             ("gs://box//a//", "false", "/a//"),
             ("gs://box/a", "false", "a/"),
         ] {
-            assert_eq!(load(target, &[("GCS_NORMALIZE_PREFIX", normal)]).unwrap().root, root, "{target}");
+            assert_eq!(
+                load(target, &[("GCS_NORMALIZE_PREFIX", normal)]).unwrap().root,
+                root,
+                "{target}"
+            );
         }
         assert_eq!(load("gs://box", &[]).unwrap().endpoint, "https://storage.googleapis.com");
-        for text in ["127.0.0.1:4443", "http://127.0.0.1:4443/", "http://127.0.0.1:4443/storage/v1/"] {
+        for text in
+            ["127.0.0.1:4443", "http://127.0.0.1:4443/", "http://127.0.0.1:4443/storage/v1/"]
+        {
             let config = load("gs://box", &[("STORAGE_EMULATOR_HOST", text)]).unwrap();
             assert_eq!((config.endpoint.as_str(), config.custom), ("http://127.0.0.1:4443", true));
         }
@@ -193,7 +220,9 @@ mod tests {
         ] {
             let error = load(target, values).unwrap_err();
             assert!(error.kind() == Kind::Config && error.hint().is_some(), "{target} {values:?}");
-            assert!(!error.to_string().contains("secret") && !error.to_string().contains("c2VjcmV0"));
+            assert!(
+                !error.to_string().contains("secret") && !error.to_string().contains("c2VjcmV0")
+            );
         }
         assert_eq!(load("gs://box", &[("GCS_MAX_RETRIES", "16")]).unwrap().retries, 15);
     }

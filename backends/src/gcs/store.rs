@@ -72,7 +72,9 @@ impl Storage for Gcs {
         let call = Call::new(Method::GET, address).query("alt", "media");
         let mut call = self.client.with_customer_key(call).map_err(told)?;
         if let Some(range) = &how.range {
-            call = call.header("range", &format!("bytes={}-{}", range.start, range.end - 1)).map_err(told)?;
+            call = call
+                .header("range", &format!("bytes={}-{}", range.start, range.end - 1))
+                .map_err(told)?;
         }
         if let Some(version) = &how.version {
             call = call.query("ifGenerationMatch", version.clone());
@@ -80,8 +82,10 @@ impl Storage for Gcs {
         let response = match self.client.send(&call).await {
             Ok(response) => response,
             Err(trouble) if trouble.is(StatusCode::PRECONDITION_FAILED) => {
-                return Err(told(Error::new(Kind::Changed, "the object changed since it was opened")
-                    .with_hint("Run the command again to read the object as it is now.")));
+                return Err(told(
+                    Error::new(Kind::Changed, "the object changed since it was opened")
+                        .with_hint("Run the command again to read the object as it is now."),
+                ));
             }
             // A range at the very end is nothing, one past it is an error.
             Err(trouble) if trouble.is(StatusCode::RANGE_NOT_SATISFIABLE) => {
@@ -115,7 +119,9 @@ impl Storage for Gcs {
 
     fn list(&self, prefix: &Key, how: List) -> BoxStream<'_, Result<Entry>> {
         if !prefix.is_prefix() {
-            let error = Error::new(Kind::Invalid, "what is listed must end in a slash").with_op("list").with_key(prefix);
+            let error = Error::new(Kind::Invalid, "what is listed must end in a slash")
+                .with_op("list")
+                .with_key(prefix);
             return stream::iter([Err(error)]).boxed();
         }
         list::list(Arc::clone(&self.client), prefix.clone(), how)
@@ -131,7 +137,10 @@ impl Storage for Gcs {
         let source = self.head(from).await.map_err(told)?;
         let copied = copy::copy(&self.client, from, to, &source).await.map_err(told)?;
         if copied.size != source.size {
-            return Err(told(Error::new(Kind::Corrupt, format!("{} of {} bytes were copied", copied.size, source.size))));
+            return Err(told(Error::new(
+                Kind::Corrupt,
+                format!("{} of {} bytes were copied", copied.size, source.size),
+            )));
         }
         Ok(copied)
     }
@@ -160,9 +169,14 @@ fn named(key: &Key) -> Result<()> {
 /// A read shows its time to the second.
 fn meta(headers: &HeaderMap, size: u64) -> Result<Meta> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let time = text(LAST_MODIFIED.as_str()).and_then(|text| DateTime::parse_from_rfc2822(text).ok());
+    let time =
+        text(LAST_MODIFIED.as_str()).and_then(|text| DateTime::parse_from_rfc2822(text).ok());
     match time {
-        Some(time) => Ok(Meta { size, modified: time.with_timezone(&Utc), version: text("x-goog-generation").map(str::to_owned) }),
+        Some(time) => Ok(Meta {
+            size,
+            modified: time.with_timezone(&Utc),
+            version: text("x-goog-generation").map(str::to_owned),
+        }),
         None => Err(Error::new(Kind::Corrupt, "the store answered without the object's time")),
     }
 }

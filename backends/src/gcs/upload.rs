@@ -78,12 +78,19 @@ impl Upload {
     }
 
     async fn begin(&self) -> Result<Session> {
-        let mut call = self.call("resumable").header("x-upload-content-type", "application/octet-stream")?;
+        let mut call =
+            self.call("resumable").header("x-upload-content-type", "application/octet-stream")?;
         if let Some(size) = self.size {
             call = call.header("x-upload-content-length", &size.to_string())?;
         }
-        let call = self.client.with_customer_key(call)?.query("name", self.name.clone()).json(&self.resource());
-        Session::begin(&self.client, &self.name, call).await.map_err(|trouble| self.failure(trouble, false))
+        let call = self
+            .client
+            .with_customer_key(call)?
+            .query("name", self.name.clone())
+            .json(&self.resource());
+        Session::begin(&self.client, &self.name, call)
+            .await
+            .map_err(|trouble| self.failure(trouble, false))
     }
 
     async fn finish(&self, state: &mut State, size: u64) -> Result<Stored> {
@@ -121,7 +128,9 @@ impl Upload {
             .chain(chunks.iter().cloned())
             .chain([Bytes::from(format!("\r\n--{mark}--\r\n"))])
             .collect();
-        let call = self.call("multipart").header("content-type", &format!("multipart/related; boundary={mark}"))?;
+        let call = self
+            .call("multipart")
+            .header("content-type", &format!("multipart/related; boundary={mark}"))?;
         let call = self.client.with_customer_key(call)?.body(Chunks::new(list));
         match self.client.tries.run(!self.how.if_absent, || self.client.document(&call)).await {
             Ok(document) => self.stored(&document, size, crc).await,
@@ -143,11 +152,14 @@ impl Upload {
     /// How the object is kept.
     fn resource(&self) -> Value {
         let mut resource = json!({});
-        if let Some(class) = self.how.storage_class.as_ref().or(self.client.config.storage_class.as_ref()) {
+        if let Some(class) =
+            self.how.storage_class.as_ref().or(self.client.config.storage_class.as_ref())
+        {
             resource["storageClass"] = json!(class);
         }
         if !self.how.tags.is_empty() {
-            resource["metadata"] = self.how.tags.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+            resource["metadata"] =
+                self.how.tags.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
         }
         if let Some(time) = self.how.retention {
             let until = (Utc::now() + time).to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -166,15 +178,22 @@ impl Upload {
         }
         // What was spoiled on its way must not be taken for the object.
         if let Some(generation) = &version {
-            let call = Call::new(Method::DELETE, self.client.object(&self.name)).query("ifGenerationMatch", generation.clone());
+            let call = Call::new(Method::DELETE, self.client.object(&self.name))
+                .query("ifGenerationMatch", generation.clone());
             if let Err(trouble) = self.client.document(&call).await {
-                log::error!("gcs: {} is spoiled and could not be removed: {}", self.name, trouble.error);
+                log::error!(
+                    "gcs: {} is spoiled and could not be removed: {}",
+                    self.name,
+                    trouble.error
+                );
             }
         }
         let message = match found {
             Some(found) if found != size => format!("the store has {found} of {size} bytes"),
             None => "the store did not say what it stored".to_owned(),
-            Some(_) => "the checksum of the stored bytes is another than that of the bytes sent".to_owned(),
+            Some(_) => {
+                "the checksum of the stored bytes is another than that of the bytes sent".to_owned()
+            }
         };
         Err(Error::new(Kind::Corrupt, message).with_class(Class::Transient))
     }
@@ -187,6 +206,10 @@ impl Upload {
         if trouble.is(StatusCode::PRECONDITION_FAILED) {
             return Error::new(Kind::AlreadyExists, "an object of that name exists");
         }
-        if last && trouble.ambiguous { trouble.error.with_class(Class::Ambiguous) } else { trouble.error }
+        if last && trouble.ambiguous {
+            trouble.error.with_class(Class::Ambiguous)
+        } else {
+            trouble.error
+        }
     }
 }

@@ -70,7 +70,11 @@ impl Connector {
         let tcp = match &proxy {
             None => self.tcp.call(uri.clone()).await?,
             Some(proxy) if proxy.uri().scheme_str() != Some("http") => {
-                return Err(format!("a proxy with the scheme {:?} is not supported", proxy.uri().scheme_str()).into());
+                return Err(format!(
+                    "a proxy with the scheme {:?} is not supported",
+                    proxy.uri().scheme_str()
+                )
+                .into());
             }
             Some(proxy) if secure => {
                 let mut tunnel = Tunnel::new(proxy.uri().clone(), self.tcp.clone());
@@ -87,7 +91,8 @@ impl Connector {
         if !secure {
             return Ok(Stream::Plain { tcp, proxied });
         }
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host =
+            uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host)?;
         let tls = TlsConnector::from(self.tls.config()?).connect(name, tcp.into_inner()).await?;
         Ok(Stream::Tls(Box::new(TokioIo::new(tls))))
@@ -147,8 +152,11 @@ impl Tls {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let wrong = |why: String| {
-        Error::new(Kind::Config, format!("cannot use the certificates in {}: {why}", path.display()))
-            .with_hint("Name a readable file of PEM certificates.")
+        Error::new(
+            Kind::Config,
+            format!("cannot use the certificates in {}: {why}", path.display()),
+        )
+        .with_hint("Name a readable file of PEM certificates.")
     };
     let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let list: Vec<_> = CertificateDer::pem_slice_iter(&pem)
@@ -173,7 +181,11 @@ impl Connection for Stream {
 }
 
 impl Read for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain { tcp, .. } => Pin::new(tcp).poll_read(cx, buf),
             Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
@@ -182,7 +194,11 @@ impl Read for Stream {
 }
 
 impl Write for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain { tcp, .. } => Pin::new(tcp).poll_write(cx, buf),
             Stream::Tls(tls) => Pin::new(tls).poll_write(cx, buf),

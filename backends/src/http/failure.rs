@@ -20,7 +20,11 @@ impl Failure {
         let sent = !error.is_connect();
         let what = if sent { "the connection to" } else { "cannot connect to" };
         let (kind, class, why, hint) = reason(error);
-        let message = if sent { format!("{what} {host} broke: {why}") } else { format!("{what} {host}: {why}") };
+        let message = if sent {
+            format!("{what} {host} broke: {why}")
+        } else {
+            format!("{what} {host}: {why}")
+        };
         let mut told = Error::new(kind, message).with_class(class);
         if let Some(hint) = hint {
             told = told.with_hint(hint);
@@ -37,7 +41,10 @@ pub(super) fn of_body(error: &hyper::Error) -> Error {
 
 /// A response that ended `left` bytes too soon.
 pub(super) fn cut_short(left: u64) -> Error {
-    Error::new(Kind::Unavailable, format!("the response ended {left} bytes before its announced size"))
+    Error::new(
+        Kind::Unavailable,
+        format!("the response ended {left} bytes before its announced size"),
+    )
 }
 
 type Reason = (Kind, Class, String, Option<&'static str>);
@@ -77,7 +84,9 @@ fn of_io(error: &io::Error) -> Option<Reason> {
     use io::ErrorKind as E;
     let text = error.to_string();
     let hint = match error.kind() {
-        E::ConnectionRefused => "Nothing listens there: check the endpoint, its port, and that the store is running.",
+        E::ConnectionRefused => {
+            "Nothing listens there: check the endpoint, its port, and that the store is running."
+        }
         E::TimedOut | E::HostUnreachable | E::NetworkUnreachable => {
             "The host does not answer: check the endpoint, the route and the firewall."
         }
@@ -93,7 +102,12 @@ fn of_io(error: &io::Error) -> Option<Reason> {
 /// A name that does not exist stays so; a resolver that does not answer may recover.
 fn of_name(text: String) -> Reason {
     let class = if text.contains("Temporary failure") { Class::Transient } else { Class::Never };
-    (Kind::Unavailable, class, text, Some("Check the host name of the endpoint, and DNS on this host."))
+    (
+        Kind::Unavailable,
+        class,
+        text,
+        Some("Check the host name of the endpoint, and DNS on this host."),
+    )
 }
 
 fn of_tls(error: &rustls::Error) -> Reason {
@@ -102,19 +116,27 @@ fn of_tls(error: &rustls::Error) -> Reason {
         T::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "The certificate is signed by an authority this host does not trust: name its certificate file (S3_CA_CERT_FILE, WALPORT_AZURE_CA_FILE, WALPORT_GCS_CA_FILE)."
         }
-        T::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            "The server's certificate has expired; renew it, or correct the clock of this host."
-        }
-        T::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
-            "The server's certificate is not valid yet; check the clock of this host."
-        }
-        T::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+        T::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "The server's certificate has expired; renew it, or correct the clock of this host.",
+        T::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => "The server's certificate is not valid yet; check the clock of this host.",
+        T::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => {
             "The certificate is for another host: use the name it was issued for, or path style if the bucket is part of the host name."
         }
         T::InvalidCertificate(_) => "The server's certificate cannot be trusted.",
-        T::InvalidMessage(_) => "The server does not speak TLS there: write http:// in the endpoint, or use its TLS port.",
-        T::AlertReceived(AlertDescription::UnrecognisedName) => "The server does not know that host name.",
-        T::AlertReceived(_) | T::PeerIncompatible(_) => "The server refuses every version or cipher of TLS that we offer.",
+        T::InvalidMessage(_) => {
+            "The server does not speak TLS there: write http:// in the endpoint, or use its TLS port."
+        }
+        T::AlertReceived(AlertDescription::UnrecognisedName) => {
+            "The server does not know that host name."
+        }
+        T::AlertReceived(_) | T::PeerIncompatible(_) => {
+            "The server refuses every version or cipher of TLS that we offer."
+        }
         _ => return (Kind::Unavailable, Class::Transient, error.to_string(), None),
     };
     (Kind::Config, Class::Never, error.to_string(), Some(hint))

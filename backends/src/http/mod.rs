@@ -179,7 +179,10 @@ impl Client {
 /// The body of `response` as a stream that must carry exactly `size` bytes; one
 /// that ends sooner yields an error of [`Class::Transient`].
 pub fn stream_of(response: Response, size: u64) -> ByteStream {
-    let data = response.into_body().into_data_stream().map(|chunk| chunk.map_err(|error| failure::of_body(&error)));
+    let data = response
+        .into_body()
+        .into_data_stream()
+        .map(|chunk| chunk.map_err(|error| failure::of_body(&error)));
     stream::try_unfold((data, size), |(mut data, left)| async move {
         match data.try_next().await? {
             Some(chunk) if chunk.len() as u64 > left => {
@@ -203,8 +206,11 @@ pub async fn read(response: Response, limit: usize) -> Result<Vec<u8>> {
     while let Some(chunk) = data.next().await {
         let chunk = chunk.map_err(|error| failure::of_body(&error))?;
         if all.len() + chunk.len() > limit {
-            return Err(Error::new(Kind::Corrupt, format!("the response is longer than {limit} bytes"))
-                .with_class(Class::Never));
+            return Err(Error::new(
+                Kind::Corrupt,
+                format!("the response is longer than {limit} bytes"),
+            )
+            .with_class(Class::Never));
         }
         all.extend_from_slice(&chunk);
     }
@@ -219,10 +225,17 @@ pub(crate) fn opened(
     headers: &http::HeaderMap,
     how: &walport_engine::storage::Get,
 ) -> Result<(std::ops::Range<u64>, u64)> {
-    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &http::HeaderValue| value.to_str().ok())
+            .unwrap_or_default()
+    };
     let corrupt = |message| Error::new(Kind::Corrupt, message);
     if status != http::StatusCode::PARTIAL_CONTENT {
-        let total = text(http::header::CONTENT_LENGTH).parse().map_err(|_| corrupt("the store answered without the object's size".to_owned()))?;
+        let total = text(http::header::CONTENT_LENGTH)
+            .parse()
+            .map_err(|_| corrupt("the store answered without the object's size".to_owned()))?;
         let range = how.within(total)?;
         if range != (0..total) {
             return Err(Error::new(Kind::Unsupported, "the store does not give ranges of objects"));
@@ -233,14 +246,19 @@ pub(crate) fn opened(
     let parsed = told.strip_prefix("bytes ").and_then(|rest| {
         let (range, total) = rest.split_once('/')?;
         let (first, last) = range.split_once('-')?;
-        Some((first.parse::<u64>().ok()?..last.parse::<u64>().ok()?.checked_add(1)?, total.parse::<u64>().ok()?))
+        Some((
+            first.parse::<u64>().ok()?..last.parse::<u64>().ok()?.checked_add(1)?,
+            total.parse::<u64>().ok()?,
+        ))
     });
     let Some((range, total)) = parsed else {
         return Err(corrupt(format!("the store answered with the range {told:?}")));
     };
     let wanted = how.within(total)?;
     if range != wanted {
-        return Err(corrupt(format!("the store answered with the range {told:?} instead of {wanted:?}")));
+        return Err(corrupt(format!(
+            "the store answered with the range {told:?} instead of {wanted:?}"
+        )));
     }
     Ok((range, total))
 }

@@ -65,7 +65,8 @@ impl Plan {
     pub fn new(bounds: &Bounds, size: Option<u64>, how: &Put) -> Result<Self> {
         let expected = size.or(how.expected_size);
         // An estimate may be a tenth too low.
-        let needed = expected.map_or(0, |size| (size / (bounds.max_parts / 10 * 9).max(1)).next_multiple_of(UNIT));
+        let needed = expected
+            .map_or(0, |size| (size / (bounds.max_parts / 10 * 9).max(1)).next_multiple_of(UNIT));
         let window = how.window.unwrap_or(bounds.memory);
         let usable = window.saturating_sub(UNIT);
         // One part on its way while the next one fills.
@@ -73,13 +74,22 @@ impl Plan {
         if size.is_some() && needed > most {
             return Err(Error::new(
                 Kind::Memory,
-                format!("an object of {} MiB needs parts of {} MiB, and {} MiB is what may be held", mib(size.unwrap_or(0)), mib(needed), mib(window)),
+                format!(
+                    "an object of {} MiB needs parts of {} MiB, and {} MiB is what may be held",
+                    mib(size.unwrap_or(0)),
+                    mib(needed),
+                    mib(window)
+                ),
             )
-            .with_hint(format!("Raise WALPORT_MEMORY_LIMIT by at least {} MiB.", mib(2 * needed + UNIT - window.min(2 * needed)))));
+            .with_hint(format!(
+                "Raise WALPORT_MEMORY_LIMIT by at least {} MiB.",
+                mib(2 * needed + UNIT - window.min(2 * needed))
+            )));
         }
         let share = floor(usable / (bounds.in_flight as u64 + 1));
         let part = share.min(bounds.part).max(needed).min(most);
-        let in_flight = (usable / part).saturating_sub(1).clamp(1, bounds.in_flight as u64) as usize;
+        let in_flight =
+            (usable / part).saturating_sub(1).clamp(1, bounds.in_flight as u64) as usize;
         Ok(Self {
             part,
             in_flight,
@@ -119,10 +129,7 @@ pub(crate) enum Sent {
     /// It fits into one request, and nothing was sent.
     Whole(Chunks),
     /// It was sent, in so many parts and bytes.
-    Parts {
-        count: u64,
-        size: u64,
-    },
+    Parts { count: u64, size: u64 },
 }
 
 /// What of a body is held.
@@ -177,7 +184,9 @@ where
             let target = plan.target(held.number);
             let begun = held.number > 0;
             let due = match (ended, begun) {
-                (false, _) => held.size > target || starved || (plan.cramped && held.size == target),
+                (false, _) => {
+                    held.size > target || starved || (plan.cramped && held.size == target)
+                }
                 (true, false) => held.size > target,
                 (true, true) => held.size > 0,
             };
@@ -185,8 +194,11 @@ where
                 break;
             }
             if held.number == plan.max_parts {
-                return Err(Error::new(Kind::Invalid, format!("the object needs more than {} parts", plan.max_parts))
-                    .with_hint("Raise WALPORT_MEMORY_LIMIT, so that parts can be larger."));
+                return Err(Error::new(
+                    Kind::Invalid,
+                    format!("the object needs more than {} parts", plan.max_parts),
+                )
+                .with_hint("Raise WALPORT_MEMORY_LIMIT, so that parts can be larger."));
             }
             // Stores want multiples of the unit from all parts but the last.
             let target = if starved { floor(held.size).min(target) } else { target };
@@ -228,7 +240,13 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { part: 32 * UNIT, max_part: 4 << 30, max_parts: 50_000, in_flight: 4, memory: 64 << 20 };
+    const BOUNDS: Bounds = Bounds {
+        part: 32 * UNIT,
+        max_part: 4 << 30,
+        max_parts: 50_000,
+        in_flight: 4,
+        memory: 64 << 20,
+    };
 
     fn plan(window: Option<u64>, size: Option<u64>, expected: Option<u64>) -> Result<Plan> {
         Plan::new(&BOUNDS, size, &Put { window, expected_size: expected, ..Put::default() })
@@ -259,11 +277,17 @@ mod tests {
         assert_eq!(error.kind(), Kind::Memory);
         assert!(error.hint().unwrap().contains("WALPORT_MEMORY_LIMIT"));
         let unknown = plan(Some(24 << 20), None, None).unwrap();
-        assert!(unknown.target(49_999) > unknown.target(0) && unknown.target(49_999) <= unknown.most);
+        assert!(
+            unknown.target(49_999) > unknown.target(0) && unknown.target(49_999) <= unknown.most
+        );
     }
 
     fn body(sizes: &[usize]) -> Body {
-        let chunks: Vec<_> = sizes.iter().enumerate().map(|(n, size)| Ok(Bytes::from(vec![n as u8; *size]))).collect();
+        let chunks: Vec<_> = sizes
+            .iter()
+            .enumerate()
+            .map(|(n, size)| Ok(Bytes::from(vec![n as u8; *size])))
+            .collect();
         Body::stream(None, stream::iter(chunks).boxed())
     }
 
@@ -287,8 +311,19 @@ mod tests {
             assert!(matches!(done, Sent::Whole(_)) && seen.is_empty(), "{sizes:?}");
         }
         let (done, seen) = sent(&[2 * U, 2 * U, 100, 5 * U], 16 * UNIT);
-        assert!(matches!(done, Sent::Parts { count: 4, size } if size == 9 * UNIT + 100), "{done:?}");
-        assert_eq!(seen, [(0, 0, false, 3 * UNIT), (1, 3 * UNIT, false, 3 * UNIT), (2, 6 * UNIT, false, 3 * UNIT), (3, 9 * UNIT, true, 100)]);
+        assert!(
+            matches!(done, Sent::Parts { count: 4, size } if size == 9 * UNIT + 100),
+            "{done:?}"
+        );
+        assert_eq!(
+            seen,
+            [
+                (0, 0, false, 3 * UNIT),
+                (1, 3 * UNIT, false, 3 * UNIT),
+                (2, 6 * UNIT, false, 3 * UNIT),
+                (3, 9 * UNIT, true, 100)
+            ]
+        );
     }
 
     #[test]
@@ -317,11 +352,18 @@ mod tests {
     #[test]
     fn an_error_ends_it() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let broken = stream::iter([Ok(Bytes::from(vec![0; 9 * CHUNK])), Err(Error::new(Kind::Io, "broke"))]).boxed();
+        let broken =
+            stream::iter([Ok(Bytes::from(vec![0; 9 * CHUNK])), Err(Error::new(Kind::Io, "broke"))])
+                .boxed();
         let plan = plan(Some(4 * UNIT), None, None).unwrap();
-        let error = runtime.block_on(run(Body::stream(None, broken), plan, |_| async { Ok(()) })).unwrap_err();
+        let error = runtime
+            .block_on(run(Body::stream(None, broken), plan, |_| async { Ok(()) }))
+            .unwrap_err();
         assert_eq!(error.message(), "broke");
         let refused = |_| async { Err(Error::new(Kind::Denied, "no")) };
-        assert_eq!(runtime.block_on(run(body(&[9 * CHUNK]), plan, refused)).unwrap_err().kind(), Kind::Denied);
+        assert_eq!(
+            runtime.block_on(run(body(&[9 * CHUNK]), plan, refused)).unwrap_err().kind(),
+            Kind::Denied
+        );
     }
 }

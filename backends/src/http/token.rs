@@ -85,11 +85,21 @@ impl Tokens {
 
 /// The request of a form.
 pub(crate) fn form(address: &str, fields: &[(&str, &str)]) -> Result<super::Request> {
-    request(Method::POST, address, &[("content-type", "application/x-www-form-urlencoded")], uri::pairs(fields.iter().copied()))
+    request(
+        Method::POST,
+        address,
+        &[("content-type", "application/x-www-form-urlencoded")],
+        uri::pairs(fields.iter().copied()),
+    )
 }
 
 /// A request to a token service.
-pub(crate) fn request(method: Method, address: &str, headers: &[(&str, &str)], body: String) -> Result<super::Request> {
+pub(crate) fn request(
+    method: Method,
+    address: &str,
+    headers: &[(&str, &str)],
+    body: String,
+) -> Result<super::Request> {
     let mut request = http::Request::builder().method(method).uri(address);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -102,7 +112,12 @@ pub(crate) fn request(method: Method, address: &str, headers: &[(&str, &str)], b
 
 /// Asks a token service and gives the text of its answer. `what` names the
 /// service, `hint` says what to do if it refuses.
-pub(crate) async fn ask_text(client: &Client, what: &str, hint: &str, request: super::Request) -> Result<String> {
+pub(crate) async fn ask_text(
+    client: &Client,
+    what: &str,
+    hint: &str,
+    request: super::Request,
+) -> Result<String> {
     let response = client.send(request).await.map_err(|failure| failure.error.context(what))?;
     let status = response.status();
     let body = read(response, ANSWER).await.map_err(|error| error.context(what))?;
@@ -111,26 +126,45 @@ pub(crate) async fn ask_text(client: &Client, what: &str, hint: &str, request: s
         return Ok(text);
     }
     let (kind, class) = match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => (Kind::Throttled, Class::Throttled),
-        status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => (Kind::Unavailable, Class::Transient),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            (Kind::Throttled, Class::Throttled)
+        }
+        status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+            (Kind::Unavailable, Class::Transient)
+        }
         _ => (Kind::Unauthenticated, Class::Never),
     };
     let why = refusal(&text).map_or_else(String::new, |why| format!(": {why}"));
-    Err(Error::new(kind, format!("{what} answered {}{why}", status.as_u16())).with_class(class).with_hint(hint))
+    Err(Error::new(kind, format!("{what} answered {}{why}", status.as_u16()))
+        .with_class(class)
+        .with_hint(hint))
 }
 
 /// Asks a token service for a JSON document.
-pub(crate) async fn ask(client: &Client, what: &str, hint: &str, request: super::Request) -> Result<Value> {
+pub(crate) async fn ask(
+    client: &Client,
+    what: &str,
+    hint: &str,
+    request: super::Request,
+) -> Result<Value> {
     let text = ask_text(client, what, hint, request).await?;
-    serde_json::from_str(&text)
-        .map_err(|_| Error::new(Kind::Unauthenticated, format!("{what} answered with what is no JSON document")).with_hint(hint))
+    serde_json::from_str(&text).map_err(|_| {
+        Error::new(Kind::Unauthenticated, format!("{what} answered with what is no JSON document"))
+            .with_hint(hint)
+    })
 }
 
 /// Why a service refuses, in its words: the first line of them.
 fn refusal(text: &str) -> Option<String> {
     let value: Value = serde_json::from_str(text).ok()?;
-    let said = [&value["error_description"], &value["error"]["message"], &value["message"], &value["error"]];
-    let line = said.iter().find_map(|value| value.as_str())?.lines().next()?.trim().trim_end_matches('.');
+    let said = [
+        &value["error_description"],
+        &value["error"]["message"],
+        &value["message"],
+        &value["error"],
+    ];
+    let line =
+        said.iter().find_map(|value| value.as_str())?.lines().next()?.trim().trim_end_matches('.');
     Some(line.chars().take(300).collect())
 }
 
@@ -138,7 +172,8 @@ fn refusal(text: &str) -> Option<String> {
 /// as text).
 pub(crate) fn token_of(value: &Value, what: &str) -> Result<Token> {
     let text = value["access_token"].as_str().filter(|text| !text.is_empty());
-    let seconds = value["expires_in"].as_i64().or_else(|| value["expires_in"].as_str()?.parse().ok());
+    let seconds =
+        value["expires_in"].as_i64().or_else(|| value["expires_in"].as_str()?.parse().ok());
     match text {
         Some(text) => {
             // Who does not say how long a token is good for gives one for an hour.
@@ -167,7 +202,10 @@ mod tests {
             if self.2 && number > 0 {
                 return Err(Error::new(Kind::Unavailable, "down"));
             }
-            Ok(Token { text: number.to_string(), expires: Utc::now() + chrono::Duration::seconds(self.1) })
+            Ok(Token {
+                text: number.to_string(),
+                expires: Utc::now() + chrono::Duration::seconds(self.1),
+            })
         }
     }
 
@@ -203,7 +241,13 @@ mod tests {
         assert!((90..=100).contains(&in_seconds(r#"{"access_token":"a","expires_in":"100"}"#)));
         assert!((3590..=3600).contains(&in_seconds(r#"{"access_token":"a"}"#)));
         assert!(token_of(&serde_json::json!({"access_token": ""}), "x").is_err());
-        assert_eq!(refusal(r#"{"error":"x","error_description":"Bad.\r\nTrace"}"#).as_deref(), Some("Bad"));
-        assert_eq!(format!("{:?}", Token { text: "secret".into(), expires: Utc::now() }).find("secret"), None);
+        assert_eq!(
+            refusal(r#"{"error":"x","error_description":"Bad.\r\nTrace"}"#).as_deref(),
+            Some("Bad")
+        );
+        assert_eq!(
+            format!("{:?}", Token { text: "secret".into(), expires: Utc::now() }).find("secret"),
+            None
+        );
     }
 }

@@ -31,7 +31,13 @@ impl Trouble {
     }
 
     /// An answer that is no success, by what it means.
-    pub fn answered(status: StatusCode, headers: &HeaderMap, code: String, message: String, meaning: Meaning) -> Self {
+    pub fn answered(
+        status: StatusCode,
+        headers: &HeaderMap,
+        code: String,
+        message: String,
+        meaning: Meaning,
+    ) -> Self {
         let mut error = Error::new(meaning.kind, message).with_class(meaning.class);
         if let Some(hint) = meaning.hint {
             error = error.with_hint(hint);
@@ -79,8 +85,13 @@ pub(crate) fn of_status(status: StatusCode, credentials: &str, endpoint: &str) -
         401 => never(Kind::Unauthenticated, format!("Check the credentials: {credentials}.")),
         403 => never(Kind::Denied, "Check the permissions of this identity."),
         404 | 410 => plain(Kind::NotFound, Class::Never),
-        405 | 501 => never(Kind::Unsupported, format!("The store does not know this operation: check {endpoint}.")),
-        407 => never(Kind::Config, "The proxy asks for a user name: check HTTPS_PROXY and HTTP_PROXY."),
+        405 | 501 => never(
+            Kind::Unsupported,
+            format!("The store does not know this operation: check {endpoint}."),
+        ),
+        407 => {
+            never(Kind::Config, "The proxy asks for a user name: check HTTPS_PROXY and HTTP_PROXY.")
+        }
         408 | 409 | 425 | 499 => plain(Kind::Unavailable, Class::Transient),
         412 => plain(Kind::Changed, Class::Never),
         416 => plain(Kind::Invalid, Class::Never),
@@ -134,7 +145,10 @@ impl Tries {
                 Ok(value) => return Ok(value),
                 Err(trouble) => trouble,
             };
-            if tries >= self.more || trouble.error.class() == Class::Never || (trouble.ambiguous && !again) {
+            if tries >= self.more
+                || trouble.error.class() == Class::Never
+                || (trouble.ambiguous && !again)
+            {
                 return Err(trouble);
             }
             self.pause(tries, &trouble.error).await;
@@ -176,7 +190,12 @@ mod tests {
 
     #[test]
     fn only_what_passes_is_tried_again() {
-        let tries = Tries { store: "test", more: 2, first: Duration::from_micros(1), longest: Duration::from_micros(2) };
+        let tries = Tries {
+            store: "test",
+            more: 2,
+            first: Duration::from_micros(1),
+            longest: Duration::from_micros(2),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         for (class, ambiguous, again, count) in [
             (Class::Transient, false, false, 3),

@@ -19,6 +19,9 @@ pub(crate) fn encode_path(text: &str) -> String {
 
 /// Pairs as a query or a form, without the question mark.
 pub(crate) fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let list: Vec<_> = pairs.into_iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    let list: Vec<_> = pairs
+        .into_iter()
+        .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
+        .collect();
     list.join("&")
 }

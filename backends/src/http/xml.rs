@@ -9,8 +9,11 @@ use walport_engine::error::{Class, Error, Kind, Result};
 /// the names from the root to it and its text, children before parents.
 pub fn walk(document: &[u8], mut visit: impl FnMut(&[String], String) -> Result<()>) -> Result<()> {
     let wrong = |why: &dyn std::fmt::Display| {
-        Error::new(Kind::Corrupt, format!("the store answered with a document that cannot be read: {why}"))
-            .with_class(Class::Transient)
+        Error::new(
+            Kind::Corrupt,
+            format!("the store answered with a document that cannot be read: {why}"),
+        )
+        .with_class(Class::Transient)
     };
     let mut reader = Reader::from_reader(document);
     let mut path: Vec<String> = Vec::new();
@@ -21,7 +24,11 @@ pub fn walk(document: &[u8], mut visit: impl FnMut(&[String], String) -> Result<
             Event::Start(start) => {
                 path.push(String::from_utf8_lossy(start.local_name().as_ref()).into_owned());
                 // Azure writes names that XML cannot hold in percent encoding.
-                encoded = start.try_get_attribute("Encoded").ok().flatten().is_some_and(|flag| &*flag.value == b"true");
+                encoded = start
+                    .try_get_attribute("Encoded")
+                    .ok()
+                    .flatten()
+                    .is_some_and(|flag| &*flag.value == b"true");
                 text.clear();
             }
             Event::Empty(empty) => {
@@ -45,7 +52,9 @@ pub fn walk(document: &[u8], mut visit: impl FnMut(&[String], String) -> Result<
             Event::End(_) => {
                 let mut text = std::mem::take(&mut text);
                 if std::mem::take(&mut encoded) {
-                    text = percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned();
+                    text = percent_encoding::percent_decode_str(&text)
+                        .decode_utf8_lossy()
+                        .into_owned();
                 }
                 visit(&path, text)?;
                 path.pop();
@@ -95,7 +104,9 @@ pub fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&apos;"),
-            character if character.is_control() => escaped.push_str(&format!("&#{};", u32::from(character))),
+            character if character.is_control() => {
+                escaped.push_str(&format!("&#{};", u32::from(character)))
+            }
             character => escaped.push(character),
         }
     }
@@ -109,7 +120,8 @@ mod tests {
 
     #[test]
     fn documents_are_walked_from_the_leaves() {
-        let document = br#"<?xml version="1.0"?><a xmlns="x"><b><k>1 &lt;2&#x1;</k><n/></b><k> z </k></a>"#;
+        let document =
+            br#"<?xml version="1.0"?><a xmlns="x"><b><k>1 &lt;2&#x1;</k><n/></b><k> z </k></a>"#;
         let mut seen = Vec::new();
         walk(document, |path, text| {
             seen.push(format!("{}={text}", path.join("/")));

@@ -41,7 +41,14 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     pub fn new(method: Method, key: Option<&'a str>) -> Self {
-        Self { method, key, query: Vec::new(), headers: HeaderMap::new(), body: Chunks::default(), checksum: Checksum::Sha256 }
+        Self {
+            method,
+            key,
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: Chunks::default(),
+            checksum: Checksum::Sha256,
+        }
     }
 
     pub fn query(mut self, name: &'a str, value: &'a str) -> Self {
@@ -51,8 +58,12 @@ impl<'a> Call<'a> {
 
     /// Adds a header; a value that no header may hold is an error of the caller's settings.
     pub fn header(mut self, name: &'static str, value: &str) -> Result<Self> {
-        let value = HeaderValue::from_str(value)
-            .map_err(|_| Error::new(Kind::Invalid, format!("the value of {name} holds characters that no header may hold")))?;
+        let value = HeaderValue::from_str(value).map_err(|_| {
+            Error::new(
+                Kind::Invalid,
+                format!("the value of {name} holds characters that no header may hold"),
+            )
+        })?;
         self.headers.insert(HeaderName::from_static(name), value);
         Ok(self)
     }
@@ -119,7 +130,8 @@ impl Client {
     pub async fn document(&self, call: &Call<'_>) -> Result<(HeaderMap, Vec<u8>), Trouble> {
         let response = self.send(call).await?;
         let headers = response.headers().clone();
-        let body = read(response, DOCUMENT).await.map_err(|error| Trouble::unanswered(error, true))?;
+        let body =
+            read(response, DOCUMENT).await.map_err(|error| Trouble::unanswered(error, true))?;
         // Long operations begin their answer before they know how they end.
         if xml::root(&body).as_deref() == Some("Error") {
             return Err(Trouble::late(&headers, &body));
@@ -127,14 +139,23 @@ impl Client {
         Ok((headers, body))
     }
 
-    async fn attempt(&self, call: &Call<'_>, credentials: &Arc<Credentials>) -> Result<Response, Trouble> {
+    async fn attempt(
+        &self,
+        call: &Call<'_>,
+        credentials: &Arc<Credentials>,
+    ) -> Result<Response, Trouble> {
         let region = self.region().await.map_err(Trouble::before)?;
         let request = self.request(call, region, credentials).map_err(Trouble::before)?;
         let response = match self.http.send(request).await {
             Ok(response) => response,
             Err(failure) => {
-                let (sent, trouble) = (failure.sent, Trouble::unanswered(failure.error, failure.sent));
-                return Err(if sent && call.body.size() > 0 { self.deeper(trouble).await } else { trouble });
+                let (sent, trouble) =
+                    (failure.sent, Trouble::unanswered(failure.error, failure.sent));
+                return Err(if sent && call.body.size() > 0 {
+                    self.deeper(trouble).await
+                } else {
+                    trouble
+                });
             }
         };
         let status = response.status();
@@ -168,12 +189,17 @@ impl Client {
             .authority(authority)
             .path_and_query(target)
             .build()
-            .map_err(|error| Error::new(Kind::Invalid, format!("the key cannot be put into an address: {error}")))?;
+            .map_err(|error| {
+                Error::new(Kind::Invalid, format!("the key cannot be put into an address: {error}"))
+            })?;
         let (mut parts, ()) = http::Request::new(()).into_parts();
         parts.method = call.method.clone();
         parts.uri = uri;
         parts.headers = call.headers.clone();
-        parts.headers.insert(USER_AGENT, HeaderValue::from_static(concat!("walport/", env!("CARGO_PKG_VERSION"))));
+        parts.headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("walport/", env!("CARGO_PKG_VERSION"))),
+        );
         for (name, value) in &self.config.headers {
             parts.headers.insert(name.clone(), value.clone());
         }
@@ -207,22 +233,36 @@ impl Client {
         let path = if path.is_empty() { "/" } else { &path };
         let uri = format!("{scheme}://{host}{path}");
         let request = http::Request::head(uri).body(Chunks::default());
-        let request = request.map_err(|_| Error::new(Kind::Config, "the bucket's name cannot be part of an address"))?;
+        let request = request.map_err(|_| {
+            Error::new(Kind::Config, "the bucket's name cannot be part of an address")
+        })?;
         let response = self.http.send(request).await.map_err(|failure| failure.error)?;
-        let told = response.headers().get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
+        let told =
+            response.headers().get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
         if let Some(region) = told {
             return Ok(region.to_owned());
         }
         if response.status() == StatusCode::NOT_FOUND {
-            return Err(Trouble::answered(StatusCode::NOT_FOUND, &HeaderMap::new(), b"<Error><Code>NoSuchBucket</Code></Error>").error);
+            return Err(Trouble::answered(
+                StatusCode::NOT_FOUND,
+                &HeaderMap::new(),
+                b"<Error><Code>NoSuchBucket</Code></Error>",
+            )
+            .error);
         }
         let credentials = self.source.get().await?;
         let call = Call::new(Method::GET, None).query("location", "");
-        let response = self.http.send(self.request(&call, FIRST, &credentials)?).await.map_err(|failure| failure.error)?;
+        let response = self
+            .http
+            .send(self.request(&call, FIRST, &credentials)?)
+            .await
+            .map_err(|failure| failure.error)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read(response, 64 << 10).await?;
         if !status.is_success() {
-            return Err(Trouble::answered(status, &headers, &body).error.context("cannot find the region of the bucket"));
+            return Err(Trouble::answered(status, &headers, &body)
+                .error
+                .context("cannot find the region of the bucket"));
         }
         match xml::find(&body, "LocationConstraint").as_deref() {
             None | Some("") => Ok(FIRST.to_owned()),
@@ -239,9 +279,14 @@ impl Client {
         if self.seen.load(Ordering::Relaxed) {
             return trouble;
         }
-        let call = Call::new(Method::GET, None).query("list-type", "2").query("max-keys", "1").query("prefix", &self.config.root);
+        let call = Call::new(Method::GET, None)
+            .query("list-type", "2")
+            .query("max-keys", "1")
+            .query("prefix", &self.config.root);
         match Box::pin(self.send(&call)).await {
-            Err(found) if matches!(found.error.kind(), Kind::Config | Kind::Unauthenticated) => found,
+            Err(found) if matches!(found.error.kind(), Kind::Config | Kind::Unauthenticated) => {
+                found
+            }
             _ => trouble,
         }
     }
@@ -267,7 +312,10 @@ impl Client {
                 Err(trouble) => trouble,
             };
             let class = trouble.error.class();
-            if tries >= self.config.retries || class == Class::Never || (trouble.ambiguous && !again) {
+            if tries >= self.config.retries
+                || class == Class::Never
+                || (trouble.ambiguous && !again)
+            {
                 return Err(trouble);
             }
             let wait = self.wait(tries, &trouble.error);
@@ -280,7 +328,11 @@ impl Client {
     /// Exponential, with half of it random; as long as the store asks for, at least.
     fn wait(&self, tries: u32, error: &Error) -> Duration {
         let (least, most) = self.config.throttle;
-        let (first, longest) = if error.class() == Class::Throttled { (least, most) } else { (Duration::from_millis(100), LONGEST) };
+        let (first, longest) = if error.class() == Class::Throttled {
+            (least, most)
+        } else {
+            (Duration::from_millis(100), LONGEST)
+        };
         let full = first.saturating_mul(1 << tries.min(16)).min(longest);
         let wait = full.mul_f64(0.5 + fastrand::f64() / 2.0);
         wait.max(error.retry_after().unwrap_or_default().min(most.max(LONGEST)))
@@ -306,7 +358,7 @@ pub fn md5(body: &Chunks) -> String {
 }
 
 /// A document that is sent.
-pub fn xml_call<'a>(call: Call<'a>, document: String, checksum: Checksum) -> Call<'a> {
+pub fn xml_call(call: Call<'_>, document: String, checksum: Checksum) -> Call<'_> {
     let mut call = call.body(Chunks::from(Bytes::from(document)), checksum);
     call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     call

@@ -18,7 +18,8 @@ pub async fn copy(client: &Arc<Client>, from: &Key, to: &Key, source: &Meta) -> 
     let target = client.full(to.as_str());
     let origin = encode_path(&format!("/{}/{}", client.config.bucket, client.full(from.as_str())));
     if source.size <= client.config.copy_limit {
-        let call = Upload::for_copy(client, &target).attributes(Call::new(Method::PUT, Some(&target)))?;
+        let call =
+            Upload::for_copy(client, &target).attributes(Call::new(Method::PUT, Some(&target)))?;
         let call = from_source(client, call, &origin, source)?;
         client.retry(true, || client.document(&call)).await.map_err(|trouble| trouble.error)?;
         return Ok(());
@@ -31,11 +32,19 @@ pub async fn copy(client: &Arc<Client>, from: &Key, to: &Key, source: &Meta) -> 
         let first = (number - 1) * part;
         let last = source.size.min(first + part) - 1;
         let (text, range) = (number.to_string(), format!("bytes={first}-{last}"));
-        let call = Call::new(Method::PUT, Some(&target)).query("partNumber", &text).query("uploadId", session.id());
+        let call = Call::new(Method::PUT, Some(&target))
+            .query("partNumber", &text)
+            .query("uploadId", session.id());
         let call = client.with_customer_key(call)?.header("x-amz-copy-source-range", &range)?;
         let call = from_source(client, call, &origin, source)?;
-        match client.retry(true, || client.document(&call)).await.and_then(|(_, body)| etag(&body)) {
-            Ok(etag) => upload.parts.push(Part { number: number as usize, size: last + 1 - first, etag, crc: None }),
+        match client.retry(true, || client.document(&call)).await.and_then(|(_, body)| etag(&body))
+        {
+            Ok(etag) => upload.parts.push(Part {
+                number: number as usize,
+                size: last + 1 - first,
+                etag,
+                crc: None,
+            }),
             Err(trouble) => {
                 session.abort().await;
                 return Err(trouble.error);
@@ -52,7 +61,12 @@ fn etag(body: &[u8]) -> Result<String, Trouble> {
 }
 
 /// The headers that name the source, pinned to what it is now.
-fn from_source<'a>(client: &Client, call: Call<'a>, origin: &str, source: &Meta) -> Result<Call<'a>> {
+fn from_source<'a>(
+    client: &Client,
+    call: Call<'a>,
+    origin: &str,
+    source: &Meta,
+) -> Result<Call<'a>> {
     let mut call = call.header("x-amz-copy-source", origin)?;
     if let Some(version) = &source.version {
         call = call.header("x-amz-copy-source-if-match", &format!("\"{version}\""))?;

@@ -34,7 +34,9 @@ pub async fn delete(client: &Client, keys: &[Key]) -> Result<Vec<Deleted>> {
             remove(client, part, &mut failed).await;
         }
         deleted.extend(batch.iter().map(|key| {
-            let outcome = failed.remove(key).map_or(Ok(()), |error| Err(error.with_op("delete").with_key(key)));
+            let outcome = failed
+                .remove(key)
+                .map_or(Ok(()), |error| Err(error.with_op("delete").with_key(key)));
             Deleted { key: key.clone(), outcome }
         }));
     }
@@ -51,7 +53,8 @@ async fn remove(client: &Client, doomed: &[Doomed], failed: &mut HashMap<Key, Er
         },
     };
     // Some stores have no bulk delete.
-    if matches!(trouble.status, Some(StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED)) {
+    if matches!(trouble.status, Some(StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED))
+    {
         for one in doomed {
             single(client, one, failed).await;
         }
@@ -83,8 +86,14 @@ async fn single(client: &Client, (key, version): &Doomed, failed: &mut HashMap<K
     }
 }
 
-async fn bulk(client: &Client, doomed: &[Doomed], failed: &mut HashMap<Key, Error>) -> Result<(), Trouble> {
-    let mut text = String::from("<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Quiet>true</Quiet>");
+async fn bulk(
+    client: &Client,
+    doomed: &[Doomed],
+    failed: &mut HashMap<Key, Error>,
+) -> Result<(), Trouble> {
+    let mut text = String::from(
+        "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Quiet>true</Quiet>",
+    );
     for (key, version) in doomed {
         text.push_str("<Object><Key>");
         text.push_str(&xml::escape(&client.full(key.as_str())));
@@ -140,7 +149,9 @@ async fn versions(client: &Client, key: &Key) -> Result<Vec<String>> {
             match names.as_slice() {
                 [_, "Version" | "DeleteMarker", "Key"] => found = text,
                 [_, "Version" | "DeleteMarker", "VersionId"] => id = text,
-                [_, "Version" | "DeleteMarker"] if found == name => ids.push(std::mem::take(&mut id)),
+                [_, "Version" | "DeleteMarker"] if found == name => {
+                    ids.push(std::mem::take(&mut id))
+                }
                 [_, "IsTruncated"] => truncated = text.trim() == "true",
                 [_, "NextKeyMarker"] => next_key = text,
                 [_, "NextVersionIdMarker"] => next_id = text,

@@ -36,10 +36,16 @@ impl Trouble {
     pub fn answered(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let code = xml::find(body, "Code").unwrap_or_else(|| code_of(status).to_owned());
         let said = xml::find(body, "Message").filter(|text| !text.is_empty());
-        let region = xml::find(body, "Region")
-            .or_else(|| headers.get("x-amz-bucket-region").and_then(|value| value.to_str().ok()).map(str::to_owned));
+        let region = xml::find(body, "Region").or_else(|| {
+            headers
+                .get("x-amz-bucket-region")
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned)
+        });
         let mut message = match (&code, said) {
-            (code, Some(said)) if !code.is_empty() => format!("{code}: {}", said.trim_end_matches('.')),
+            (code, Some(said)) if !code.is_empty() => {
+                format!("{code}: {}", said.trim_end_matches('.'))
+            }
             (code, None) if !code.is_empty() => format!("{code} ({})", status.as_u16()),
             _ => format!("the store answered {status}"),
         };
@@ -78,7 +84,11 @@ impl Trouble {
 
 /// The error of one key of a bulk delete.
 pub fn of_code(code: &str, said: &str) -> Error {
-    let body = format!("<Error><Code>{}</Code><Message>{}</Message></Error>", xml::escape(code), xml::escape(said));
+    let body = format!(
+        "<Error><Code>{}</Code><Message>{}</Message></Error>",
+        xml::escape(code),
+        xml::escape(said)
+    );
     let status = match code {
         "AccessDenied" => StatusCode::FORBIDDEN,
         "SlowDown" => StatusCode::SERVICE_UNAVAILABLE,
@@ -91,7 +101,14 @@ pub fn of_code(code: &str, said: &str) -> Error {
 
 /// Credentials that were good once and may be good again when they are renewed.
 pub fn is_stale(code: &str) -> bool {
-    matches!(code, "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired" | "RequestExpired")
+    matches!(
+        code,
+        "ExpiredToken"
+            | "ExpiredTokenException"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "RequestExpired"
+    )
 }
 
 fn code_of(status: StatusCode) -> &'static str {
@@ -118,7 +135,13 @@ fn plain(kind: Kind, class: Class) -> Meaning {
     Meaning { kind, class, hint: None }
 }
 
-fn meaning(status: StatusCode, code: &str, message: &str, region: Option<&str>, headers: &HeaderMap) -> Meaning {
+fn meaning(
+    status: StatusCode,
+    code: &str,
+    message: &str,
+    region: Option<&str>,
+    headers: &HeaderMap,
+) -> Meaning {
     match code {
         "NoSuchKey" | "NoSuchVersion" | "NotFound" | "NoSuchUpload" => plain(Kind::NotFound, Class::Never),
         "NoSuchBucket" => never(Kind::Config, "The bucket does not exist: create it, or correct the prefix setting and AWS_ENDPOINT."),
@@ -177,16 +200,26 @@ fn meaning(status: StatusCode, code: &str, message: &str, region: Option<&str>, 
 
 fn of_status(status: StatusCode) -> Meaning {
     match status.as_u16() {
-        301 | 302 | 307 | 308 => never(Kind::Config, "The store lives elsewhere: check AWS_REGION and AWS_ENDPOINT."),
+        301 | 302 | 307 | 308 => {
+            never(Kind::Config, "The store lives elsewhere: check AWS_REGION and AWS_ENDPOINT.")
+        }
         401 => never(Kind::Unauthenticated, "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."),
         403 => never(Kind::Denied, "Check the permissions of this identity."),
         404 => plain(Kind::NotFound, Class::Never),
-        405 | 501 => never(Kind::Unsupported, "The store does not know this operation: check AWS_ENDPOINT and WALPORT_S3_PRESET."),
-        407 => never(Kind::Config, "The proxy asks for a user name: check HTTPS_PROXY and HTTP_PROXY."),
+        405 | 501 => never(
+            Kind::Unsupported,
+            "The store does not know this operation: check AWS_ENDPOINT and WALPORT_S3_PRESET.",
+        ),
+        407 => {
+            never(Kind::Config, "The proxy asks for a user name: check HTTPS_PROXY and HTTP_PROXY.")
+        }
         408 | 409 | 499 => plain(Kind::Unavailable, Class::Transient),
         412 => plain(Kind::Changed, Class::Never),
         429 | 503 => plain(Kind::Throttled, Class::Throttled),
-        507 => never(Kind::Full, "The bucket or its disk is full: raise the quota or delete old backups."),
+        507 => never(
+            Kind::Full,
+            "The bucket or its disk is full: raise the quota or delete old backups.",
+        ),
         500..=599 => plain(Kind::Unavailable, Class::Transient),
         _ => plain(Kind::Invalid, Class::Never),
     }
@@ -195,11 +228,16 @@ fn of_status(status: StatusCode) -> Meaning {
 /// AccessDenied is also what a lock answers; only the words tell them apart.
 fn is_locked(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
-    ["retention", "object lock", "worm", "legal hold", "retained"].iter().any(|word| message.contains(word))
+    ["retention", "object lock", "worm", "legal hold", "retained"]
+        .iter()
+        .any(|word| message.contains(word))
 }
 
 fn skew(headers: &HeaderMap) -> String {
-    let theirs = headers.get(header::DATE).and_then(|value| value.to_str().ok()).and_then(|text| DateTime::parse_from_rfc2822(text).ok());
+    let theirs = headers
+        .get(header::DATE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| DateTime::parse_from_rfc2822(text).ok());
     match theirs {
         Some(theirs) => {
             let off = (Utc::now() - theirs.to_utc()).num_seconds();
@@ -226,7 +264,9 @@ mod tests {
     use super::*;
 
     fn told(status: u16, code: &str, message: &str) -> Trouble {
-        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message><Region>eu-west-3</Region></Error>");
+        let body = format!(
+            "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message><Region>eu-west-3</Region></Error>"
+        );
         Trouble::answered(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
     }
 
@@ -234,11 +274,29 @@ mod tests {
     fn codes_have_kinds_classes_and_hints() {
         for (status, code, kind, class, hint) in [
             (404, "NoSuchKey", Kind::NotFound, Class::Never, None),
-            (404, "XAdminUserNotFound", Kind::Unauthenticated, Class::Never, Some("AWS_ACCESS_KEY_ID")),
+            (
+                404,
+                "XAdminUserNotFound",
+                Kind::Unauthenticated,
+                Class::Never,
+                Some("AWS_ACCESS_KEY_ID"),
+            ),
             (404, "NoSuchWebsite", Kind::Config, Class::Never, Some("AWS_ENDPOINT")),
             (404, "NoSuchBucket", Kind::Config, Class::Never, Some("create it")),
-            (403, "InvalidAccessKeyId", Kind::Unauthenticated, Class::Never, Some("AWS_ACCESS_KEY_ID")),
-            (403, "SignatureDoesNotMatch", Kind::Unauthenticated, Class::Never, Some("AWS_SECRET_ACCESS_KEY")),
+            (
+                403,
+                "InvalidAccessKeyId",
+                Kind::Unauthenticated,
+                Class::Never,
+                Some("AWS_ACCESS_KEY_ID"),
+            ),
+            (
+                403,
+                "SignatureDoesNotMatch",
+                Kind::Unauthenticated,
+                Class::Never,
+                Some("AWS_SECRET_ACCESS_KEY"),
+            ),
             (400, "ExpiredToken", Kind::Unauthenticated, Class::Never, Some("expired")),
             (403, "RequestTimeTooSkewed", Kind::Unauthenticated, Class::Never, Some("clock")),
             (403, "AccessDenied", Kind::Denied, Class::Never, Some("s3:PutObject")),
@@ -257,7 +315,8 @@ mod tests {
             let found = trouble.error.hint().unwrap_or("");
             assert!(hint.is_none_or(|hint| found.contains(hint)), "{code}: {found}");
         }
-        let locked = told(403, "AccessDenied", "Object is WORM protected and cannot be overwritten");
+        let locked =
+            told(403, "AccessDenied", "Object is WORM protected and cannot be overwritten");
         assert!(locked.error.hint().unwrap().contains("retention"));
     }
 
@@ -265,7 +324,8 @@ mod tests {
     fn an_answer_without_a_document_is_understood_by_its_status() {
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, "7".parse().unwrap());
-        let busy = Trouble::answered(StatusCode::SERVICE_UNAVAILABLE, &headers, b"<html>busy</html>");
+        let busy =
+            Trouble::answered(StatusCode::SERVICE_UNAVAILABLE, &headers, b"<html>busy</html>");
         assert_eq!(busy.error.kind(), Kind::Throttled);
         assert_eq!(busy.error.retry_after(), Some(Duration::from_secs(7)));
         assert!(Trouble::answered(StatusCode::BAD_GATEWAY, &headers, b"").ambiguous);

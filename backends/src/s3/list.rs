@@ -33,7 +33,9 @@ pub fn list(client: Arc<Client>, prefix: Key, how: List) -> BoxStream<'static, R
             (false, _) => None,
             // The same page again, for ever, is no answer.
             (true, None) => return Err(astray("says there is more, and not where")),
-            (true, Some(next)) if Some(&next) == at.as_ref() => return Err(astray("gives the same page again")),
+            (true, Some(next)) if Some(&next) == at.as_ref() => {
+                return Err(astray("gives the same page again"));
+            }
             (true, Some(next)) => Some(Some(next)),
         };
         Ok(Some((stream::iter(page.entries.into_iter().map(Ok)), (client, prefix, how, next))))
@@ -88,14 +90,20 @@ fn parse(body: &[u8], root: &str, prefix: &str, after: &str, v1: bool) -> Result
         match names.as_slice() {
             [_, "Contents", "Key"] => fields.key = text,
             [_, "Contents", "Size"] => fields.size = text.trim().parse().ok(),
-            [_, "Contents", "ETag"] => fields.etag = Some(unquoted(&text)).filter(|etag| !etag.is_empty()),
+            [_, "Contents", "ETag"] => {
+                fields.etag = Some(unquoted(&text)).filter(|etag| !etag.is_empty())
+            }
             [_, "Contents", "LastModified"] => {
-                fields.modified = DateTime::parse_from_rfc3339(text.trim()).ok().map(|time| time.to_utc());
+                fields.modified =
+                    DateTime::parse_from_rfc3339(text.trim()).ok().map(|time| time.to_utc());
             }
             [_, "Contents"] => {
                 let found = std::mem::take(&mut fields);
                 let (Some(size), Some(modified)) = (found.size, found.modified) else {
-                    return Err(Error::new(Kind::Corrupt, format!("the store lists {:?} without its size or time", found.key)));
+                    return Err(Error::new(
+                        Kind::Corrupt,
+                        format!("the store lists {:?} without its size or time", found.key),
+                    ));
                 };
                 let meta = Meta { size, modified, version: found.etag };
                 page.push(found.key, root, prefix, after, |key| Entry::Object(key, meta));
@@ -103,7 +111,9 @@ fn parse(body: &[u8], root: &str, prefix: &str, after: &str, v1: bool) -> Result
             [_, "CommonPrefixes", "Prefix"] => page.push(text, root, prefix, after, Entry::Prefix),
             [_, "IsTruncated"] => page.truncated = text.trim() == "true",
             [_, "NextMarker"] if v1 => page.next = Some(text).filter(|text| !text.is_empty()),
-            [_, "NextContinuationToken"] if !v1 => page.next = Some(text).filter(|text| !text.is_empty()),
+            [_, "NextContinuationToken"] if !v1 => {
+                page.next = Some(text).filter(|text| !text.is_empty())
+            }
             ["ListBucketResult"] => known = true,
             _ => {}
         }
@@ -122,7 +132,14 @@ fn parse(body: &[u8], root: &str, prefix: &str, after: &str, v1: bool) -> Result
 }
 
 impl Page {
-    fn push(&mut self, name: String, root: &str, prefix: &str, after: &str, entry: impl FnOnce(Key) -> Entry) {
+    fn push(
+        &mut self,
+        name: String,
+        root: &str,
+        prefix: &str,
+        after: &str,
+        entry: impl FnOnce(Key) -> Entry,
+    ) {
         // A store that does not keep to the prefix shows what is not ours.
         if let Some(key) = name.strip_prefix(root).filter(|key| key.starts_with(prefix)) {
             // The object that stands for the folder itself is none of its content.
@@ -151,7 +168,10 @@ pub struct Unfinished {
 pub async fn unfinished(client: &Client, prefix: &Key) -> Result<Vec<Unfinished>> {
     let full = client.full(prefix.as_str());
     let call = Call::new(Method::GET, None).query("uploads", "").query("prefix", &full);
-    let (_, body) = client.document(&call).await.map_err(|trouble| trouble.error.with_op("list").with_key(prefix))?;
+    let (_, body) = client
+        .document(&call)
+        .await
+        .map_err(|trouble| trouble.error.with_op("list").with_key(prefix))?;
     let mut found = Vec::new();
     let (mut key, mut id, mut begun) = (String::new(), String::new(), None);
     xml::walk(&body, |path, text| {
@@ -159,10 +179,16 @@ pub async fn unfinished(client: &Client, prefix: &Key) -> Result<Vec<Unfinished>
         match names.as_slice() {
             [_, "Upload", "Key"] => key = text,
             [_, "Upload", "UploadId"] => id = text,
-            [_, "Upload", "Initiated"] => begun = DateTime::parse_from_rfc3339(&text).ok().map(|time| time.to_utc()),
+            [_, "Upload", "Initiated"] => {
+                begun = DateTime::parse_from_rfc3339(&text).ok().map(|time| time.to_utc())
+            }
             [_, "Upload"] => {
                 let name = key.strip_prefix(&client.config.root).unwrap_or(&key);
-                found.push(Unfinished { key: Key::foreign(name), id: std::mem::take(&mut id), begun: begun.take() });
+                found.push(Unfinished {
+                    key: Key::foreign(name),
+                    id: std::mem::take(&mut id),
+                    begun: begun.take(),
+                });
             }
             _ => {}
         }

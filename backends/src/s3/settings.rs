@@ -204,13 +204,29 @@ struct Preset {
 }
 
 fn preset(name: Option<&str>) -> Preset {
-    let plain = Preset { path_style: false, checksum: None, conditional: Conditional::Yes, region: None };
+    let plain =
+        Preset { path_style: false, checksum: None, conditional: Conditional::Yes, region: None };
     match name {
         Some("aws") => Preset { checksum: Some(Checksum::Crc32), ..plain },
         Some("minio") => Preset { path_style: true, checksum: Some(Checksum::Crc32), ..plain },
-        Some("ceph") => Preset { path_style: true, checksum: Some(Checksum::Sha256), conditional: Conditional::Puts, ..plain },
-        Some("r2") => Preset { path_style: true, conditional: Conditional::Puts, region: Some("auto"), ..plain },
-        Some("b2") => Preset { path_style: true, checksum: Some(Checksum::Sha256), conditional: Conditional::No, ..plain },
+        Some("ceph") => Preset {
+            path_style: true,
+            checksum: Some(Checksum::Sha256),
+            conditional: Conditional::Puts,
+            ..plain
+        },
+        Some("r2") => Preset {
+            path_style: true,
+            conditional: Conditional::Puts,
+            region: Some("auto"),
+            ..plain
+        },
+        Some("b2") => Preset {
+            path_style: true,
+            checksum: Some(Checksum::Sha256),
+            conditional: Conditional::No,
+            ..plain
+        },
         _ => plain,
     }
 }
@@ -227,8 +243,13 @@ impl Config {
     /// What `settings` say about the store at `target`.
     pub fn load(target: &str, settings: &Settings, budget: &Budget, retries: u32) -> Result<Self> {
         for name in ["S3_ENDPOINT_SOURCE", "S3_USE_YC_SESSION_TOKEN"] {
-            if settings.is_set(name) && !matches!(trimmed(settings, name), None | Some("false" | "0" | "no" | "off")) {
-                return Err(wrong(format!("{name} is not supported"), "Remove it, and name the store with AWS_ENDPOINT."));
+            if settings.is_set(name)
+                && !matches!(trimmed(settings, name), None | Some("false" | "0" | "no" | "off"))
+            {
+                return Err(wrong(
+                    format!("{name} is not supported"),
+                    "Remove it, and name the store with AWS_ENDPOINT.",
+                ));
             }
         }
         let (bucket, root) = split_target(target)?;
@@ -239,7 +260,12 @@ impl Config {
             None if matches!(name.as_deref(), None | Some("aws")) => {
                 Endpoint::Aws { dual_stack: settings.flag("AWS_DUAL_STACK") }
             }
-            None => return Err(wrong("AWS_ENDPOINT is not set, and the preset is not aws", "Set AWS_ENDPOINT to the address of the store.")),
+            None => {
+                return Err(wrong(
+                    "AWS_ENDPOINT is not set, and the preset is not aws",
+                    "Set AWS_ENDPOINT to the address of the store.",
+                ));
+            }
         };
         let region = match (trimmed(settings, "AWS_REGION"), &endpoint) {
             (Some(region), _) => Some(region.to_owned()),
@@ -250,7 +276,9 @@ impl Config {
         };
         let (secure, plain_host) = match &endpoint {
             Endpoint::Aws { .. } => (true, false),
-            Endpoint::Custom { scheme, authority, .. } => (scheme == "https", has_no_domains(authority)),
+            Endpoint::Custom { scheme, authority, .. } => {
+                (scheme == "https", has_no_domains(authority))
+            }
         };
         let path_style = if settings.is_set("AWS_S3_FORCE_PATH_STYLE") {
             settings.flag("AWS_S3_FORCE_PATH_STYLE")
@@ -258,21 +286,38 @@ impl Config {
             preset.path_style
         };
         let (sse, customer_key) = encryption(settings)?;
-        let retention = settings.number("S3_RETENTION_PERIOD").and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
-        let checksum = checksum(settings, &preset, secure, retention.is_some(), matches!(endpoint, Endpoint::Aws { .. }));
+        let retention = settings
+            .number("S3_RETENTION_PERIOD")
+            .and_then(|n| u64::try_from(n).ok())
+            .filter(|n| *n > 0);
+        let checksum = checksum(
+            settings,
+            &preset,
+            secure,
+            retention.is_some(),
+            matches!(endpoint, Endpoint::Aws { .. }),
+        );
         let part = part_size(settings, budget);
         let most = settings.number("UPLOAD_CONCURRENCY").unwrap_or(16).clamp(1, 1024) as u64;
         let copy_limit = settings.size("WALPORT_S3_COPY_LIMIT").unwrap_or(MAX_PART).min(MAX_PART);
-        let millis = |name, default: u64| Duration::from_millis(settings.number(name).map_or(default, |n| n as u64));
+        let millis = |name, default: u64| {
+            Duration::from_millis(settings.number(name).map_or(default, |n| n as u64))
+        };
         Ok(Self {
             // A certificate for *.s3.amazonaws.com does not cover a name with dots.
-            path_style: path_style || plain_host || (secure && bucket.contains('.')) || bucket.contains('_'),
+            path_style: path_style
+                || plain_host
+                || (secure && bucket.contains('.'))
+                || bucket.contains('_'),
             bucket,
             root,
             endpoint,
             region,
             checksum,
-            conditional: match trimmed(settings, "WALPORT_S3_CONDITIONAL").map(str::to_ascii_lowercase).as_deref() {
+            conditional: match trimmed(settings, "WALPORT_S3_CONDITIONAL")
+                .map(str::to_ascii_lowercase)
+                .as_deref()
+            {
                 Some("yes") => Conditional::Yes,
                 Some("puts") => Conditional::Puts,
                 Some("no") => Conditional::No,
@@ -284,17 +329,31 @@ impl Config {
             customer_key,
             tags: tags(settings)?,
             retention: retention.map(Duration::from_secs),
-            retention_mode: trimmed(settings, "S3_RETENTION_MODE").unwrap_or("GOVERNANCE").to_ascii_uppercase(),
+            retention_mode: trimmed(settings, "S3_RETENTION_MODE")
+                .unwrap_or("GOVERNANCE")
+                .to_ascii_uppercase(),
             headers: headers(settings)?,
-            ca_files: ["S3_CA_CERT_FILE", "AWS_CA_BUNDLE"].iter().filter_map(|name| trimmed(settings, name)).map(PathBuf::from).collect(),
+            ca_files: ["S3_CA_CERT_FILE", "AWS_CA_BUNDLE"]
+                .iter()
+                .filter_map(|name| trimmed(settings, name))
+                .map(PathBuf::from)
+                .collect(),
             part,
             in_flight: (budget.limit() / part).clamp(1, most) as usize,
             list_v1: settings.flag("S3_USE_LIST_OBJECTS_V1"),
-            delete_batch: settings.number("S3_DELETE_BATCH_SIZE").filter(|n| *n > 0).unwrap_or(1000).min(1000) as usize,
-            delete_versions: trimmed(settings, "S3_ENABLE_VERSIONING").is_some_and(|text| text.eq_ignore_ascii_case("enabled")),
+            delete_batch: settings
+                .number("S3_DELETE_BATCH_SIZE")
+                .filter(|n| *n > 0)
+                .unwrap_or(1000)
+                .min(1000) as usize,
+            delete_versions: trimmed(settings, "S3_ENABLE_VERSIONING")
+                .is_some_and(|text| text.eq_ignore_ascii_case("enabled")),
             validate: !settings.flag("S3_SKIP_VALIDATION"),
             retries,
-            throttle: (millis("S3_MIN_THROTTLING_RETRY_DELAY", 500), millis("S3_MAX_THROTTLING_RETRY_DELAY", 300_000)),
+            throttle: (
+                millis("S3_MIN_THROTTLING_RETRY_DELAY", 500),
+                millis("S3_MAX_THROTTLING_RETRY_DELAY", 300_000),
+            ),
             copy_limit,
             copy_part: copy_limit.clamp(MIN_PART, 512 << 20),
         })
@@ -306,9 +365,15 @@ impl Config {
             Endpoint::Aws { dual_stack } => {
                 let stack = if *dual_stack { "dualstack." } else { "" };
                 let china = if region.starts_with("cn-") { ".cn" } else { "" };
-                ("https".to_owned(), format!("s3.{stack}{region}.amazonaws.com{china}"), String::new())
+                (
+                    "https".to_owned(),
+                    format!("s3.{stack}{region}.amazonaws.com{china}"),
+                    String::new(),
+                )
             }
-            Endpoint::Custom { scheme, authority, path } => (scheme.clone(), authority.clone(), path.clone()),
+            Endpoint::Custom { scheme, authority, path } => {
+                (scheme.clone(), authority.clone(), path.clone())
+            }
         };
         if self.path_style {
             path.push('/');
@@ -328,21 +393,32 @@ fn part_size(settings: &Settings, budget: &Budget) -> u64 {
     share.clamp(MIN_PART, most)
 }
 
-fn checksum(settings: &Settings, preset: &Preset, secure: bool, locked: bool, aws: bool) -> Checksum {
-    let chosen = match trimmed(settings, "WALPORT_S3_CHECKSUM").map(str::to_ascii_lowercase).as_deref() {
-        Some("sha256") => Checksum::Sha256,
-        Some("crc32") => Checksum::Crc32,
-        Some("md5") => Checksum::Md5,
-        Some("none") => Checksum::None,
-        _ => match preset.checksum {
-            Some(checksum) => checksum,
-            None if aws => Checksum::Crc32,
-            None if secure => Checksum::None,
-            None => Checksum::Sha256,
-        },
-    };
+fn checksum(
+    settings: &Settings,
+    preset: &Preset,
+    secure: bool,
+    locked: bool,
+    aws: bool,
+) -> Checksum {
+    let chosen =
+        match trimmed(settings, "WALPORT_S3_CHECKSUM").map(str::to_ascii_lowercase).as_deref() {
+            Some("sha256") => Checksum::Sha256,
+            Some("crc32") => Checksum::Crc32,
+            Some("md5") => Checksum::Md5,
+            Some("none") => Checksum::None,
+            _ => match preset.checksum {
+                Some(checksum) => checksum,
+                None if aws => Checksum::Crc32,
+                None if secure => Checksum::None,
+                None => Checksum::Sha256,
+            },
+        };
     // A locked object must come with a checksum in a header.
-    if locked && matches!(chosen, Checksum::None | Checksum::Sha256) { Checksum::Md5 } else { chosen }
+    if locked && matches!(chosen, Checksum::None | Checksum::Sha256) {
+        Checksum::Md5
+    } else {
+        chosen
+    }
 }
 
 fn split_target(target: &str) -> Result<(String, String)> {
@@ -359,15 +435,25 @@ fn split_target(target: &str) -> Result<(String, String)> {
 
 fn custom(text: &str) -> Result<Endpoint> {
     let text = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-    let uri: http::Uri = text
-        .parse()
-        .map_err(|error| wrong(format!("AWS_ENDPOINT {text:?} is not an address: {error}"), "Write https://host:port."))?;
+    let uri: http::Uri = text.parse().map_err(|error| {
+        wrong(
+            format!("AWS_ENDPOINT {text:?} is not an address: {error}"),
+            "Write https://host:port.",
+        )
+    })?;
     let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
-    let (Some(authority), true) = (uri.authority(), matches!(scheme.as_str(), "http" | "https")) else {
-        return Err(wrong(format!("AWS_ENDPOINT {text:?} is not an address"), "Write https://host:port."));
+    let (Some(authority), true) = (uri.authority(), matches!(scheme.as_str(), "http" | "https"))
+    else {
+        return Err(wrong(
+            format!("AWS_ENDPOINT {text:?} is not an address"),
+            "Write https://host:port.",
+        ));
     };
     if authority.as_str().contains('@') {
-        return Err(wrong("AWS_ENDPOINT holds a user name", "Give credentials with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."));
+        return Err(wrong(
+            "AWS_ENDPOINT holds a user name",
+            "Give credentials with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+        ));
     }
     // A port that is the scheme's own is not part of the Host header.
     let own = if scheme == "https" { ":443" } else { ":80" };
@@ -396,7 +482,10 @@ fn encryption(settings: &Settings) -> Result<(Sse, Option<CustomerKey>)> {
         let raw = match key.len() {
             32 => key.as_bytes().to_vec(),
             _ => STANDARD.decode(key).ok().filter(|raw| raw.len() == 32).ok_or_else(|| {
-                wrong("S3_SSE_C is not a key", "A customer key is 32 characters, or 32 bytes in base64.")
+                wrong(
+                    "S3_SSE_C is not a key",
+                    "A customer key is 32 characters, or 32 bytes in base64.",
+                )
             })?,
         };
         let key = CustomerKey {
@@ -412,22 +501,38 @@ fn encryption(settings: &Settings) -> Result<(Sse, Option<CustomerKey>)> {
         (Some(kind @ ("aws:kms" | "aws:kms:dsse")), Some(id)) => {
             Ok((Sse::Server(kind.to_owned(), Some(id.to_owned())), None))
         }
-        (Some("aws:kms" | "aws:kms:dsse"), None) => {
-            Err(wrong("S3_SSE=aws:kms without S3_SSE_KMS_ID", "Set S3_SSE_KMS_ID to the id of the key."))
-        }
-        (_, Some(_)) => Err(wrong("S3_SSE_KMS_ID without S3_SSE=aws:kms", "Set S3_SSE=aws:kms, or remove S3_SSE_KMS_ID.")),
-        (Some(other), None) => Err(wrong(format!("S3_SSE must be AES256 or aws:kms, not {other:?}"), "See docs/settings.md.")),
+        (Some("aws:kms" | "aws:kms:dsse"), None) => Err(wrong(
+            "S3_SSE=aws:kms without S3_SSE_KMS_ID",
+            "Set S3_SSE_KMS_ID to the id of the key.",
+        )),
+        (_, Some(_)) => Err(wrong(
+            "S3_SSE_KMS_ID without S3_SSE=aws:kms",
+            "Set S3_SSE=aws:kms, or remove S3_SSE_KMS_ID.",
+        )),
+        (Some(other), None) => Err(wrong(
+            format!("S3_SSE must be AES256 or aws:kms, not {other:?}"),
+            "See docs/settings.md.",
+        )),
     }
 }
 
 fn tags(settings: &Settings) -> Result<Vec<(String, String)>> {
     let Some(text) = trimmed(settings, "WALPORT_S3_TAGS") else { return Ok(Vec::new()) };
-    pairs(text).ok_or_else(|| wrong("WALPORT_S3_TAGS is not a map of texts", "Write {\"name\": \"value\"}."))
+    pairs(text).ok_or_else(|| {
+        wrong("WALPORT_S3_TAGS is not a map of texts", "Write {\"name\": \"value\"}.")
+    })
 }
 
 fn headers(settings: &Settings) -> Result<Vec<(HeaderName, HeaderValue)>> {
-    let Some(text) = trimmed(settings, "S3_REQUEST_ADDITIONAL_HEADERS") else { return Ok(Vec::new()) };
-    let wrong = || wrong("S3_REQUEST_ADDITIONAL_HEADERS is not a map of headers", "Write one `Name: value` per line, or {\"Name\": \"value\"}.");
+    let Some(text) = trimmed(settings, "S3_REQUEST_ADDITIONAL_HEADERS") else {
+        return Ok(Vec::new());
+    };
+    let wrong = || {
+        wrong(
+            "S3_REQUEST_ADDITIONAL_HEADERS is not a map of headers",
+            "Write one `Name: value` per line, or {\"Name\": \"value\"}.",
+        )
+    };
     let list = pairs(text).or_else(|| lines(text)).ok_or_else(wrong)?;
     list.into_iter()
         .map(|(name, value)| {
@@ -441,14 +546,18 @@ fn headers(settings: &Settings) -> Result<Vec<(HeaderName, HeaderValue)>> {
 fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     use serde_json::Value;
     fn map(value: &Value) -> Option<Vec<(String, String)>> {
-        value.as_object()?.iter().map(|(name, value)| {
-            let text = match value {
-                Value::String(text) => text.clone(),
-                Value::Number(_) | Value::Bool(_) => value.to_string(),
-                _ => return None,
-            };
-            Some((name.clone(), text))
-        }).collect()
+        value
+            .as_object()?
+            .iter()
+            .map(|(name, value)| {
+                let text = match value {
+                    Value::String(text) => text.clone(),
+                    Value::Number(_) | Value::Bool(_) => value.to_string(),
+                    _ => return None,
+                };
+                Some((name.clone(), text))
+            })
+            .collect()
     }
     match serde_json::from_str(text).ok()? {
         Value::Array(maps) => Some(maps.iter().map(map).collect::<Option<Vec<_>>>()?.concat()),
@@ -498,12 +607,36 @@ mod tests {
     #[test]
     fn addresses_follow_the_style_of_the_store() {
         assert_eq!(address(&[]), "https://bucket.s3.eu-central-1.amazonaws.com eu-central-1");
-        assert_eq!(address(&[("AWS_REGION", "cn-north-1"), ("AWS_DUAL_STACK", "true")]), "https://bucket.s3.dualstack.cn-north-1.amazonaws.com.cn cn-north-1");
-        assert_eq!(address(&[("WALG_AWS_ENDPOINT", "store.example:9000")]), "https://bucket.store.example:9000 us-east-1");
-        assert_eq!(address(&[("AWS_ENDPOINT", "http://127.0.0.1:9000")]), "http://127.0.0.1:9000/bucket us-east-1");
-        assert_eq!(address(&[("AWS_ENDPOINT", "https://store.example:443/s3/"), ("AWS_S3_FORCE_PATH_STYLE", "true")]), "https://store.example/s3/bucket us-east-1");
-        assert_eq!(address(&[("AWS_ENDPOINT", "s3.us-west-004.backblazeb2.com"), ("WALPORT_S3_PRESET", "b2")]), "https://s3.us-west-004.backblazeb2.com/bucket us-west-004");
-        assert_eq!(address(&[("AWS_ENDPOINT", "x.r2.cloudflarestorage.com"), ("WALPORT_S3_PRESET", "r2")]), "https://x.r2.cloudflarestorage.com/bucket auto");
+        assert_eq!(
+            address(&[("AWS_REGION", "cn-north-1"), ("AWS_DUAL_STACK", "true")]),
+            "https://bucket.s3.dualstack.cn-north-1.amazonaws.com.cn cn-north-1"
+        );
+        assert_eq!(
+            address(&[("WALG_AWS_ENDPOINT", "store.example:9000")]),
+            "https://bucket.store.example:9000 us-east-1"
+        );
+        assert_eq!(
+            address(&[("AWS_ENDPOINT", "http://127.0.0.1:9000")]),
+            "http://127.0.0.1:9000/bucket us-east-1"
+        );
+        assert_eq!(
+            address(&[
+                ("AWS_ENDPOINT", "https://store.example:443/s3/"),
+                ("AWS_S3_FORCE_PATH_STYLE", "true")
+            ]),
+            "https://store.example/s3/bucket us-east-1"
+        );
+        assert_eq!(
+            address(&[
+                ("AWS_ENDPOINT", "s3.us-west-004.backblazeb2.com"),
+                ("WALPORT_S3_PRESET", "b2")
+            ]),
+            "https://s3.us-west-004.backblazeb2.com/bucket us-west-004"
+        );
+        assert_eq!(
+            address(&[("AWS_ENDPOINT", "x.r2.cloudflarestorage.com"), ("WALPORT_S3_PRESET", "r2")]),
+            "https://x.r2.cloudflarestorage.com/bucket auto"
+        );
     }
 
     #[test]
@@ -527,9 +660,18 @@ mod tests {
 
     #[test]
     fn headers_are_read_as_yaml_and_as_json() {
-        for text in ["X-A: 1\nX-B: two", "- X-A: 1\n- \"X-B\": \"two\"", r#"{"X-A": 1, "X-B": "two"}"#, r#"[{"X-A": "1"}, {"X-B": "two"}]"#] {
+        for text in [
+            "X-A: 1\nX-B: two",
+            "- X-A: 1\n- \"X-B\": \"two\"",
+            r#"{"X-A": 1, "X-B": "two"}"#,
+            r#"[{"X-A": "1"}, {"X-B": "two"}]"#,
+        ] {
             let config = load("s3://b", &[("S3_REQUEST_ADDITIONAL_HEADERS", text)]).unwrap();
-            let shown: Vec<_> = config.headers.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
+            let shown: Vec<_> = config
+                .headers
+                .iter()
+                .map(|(name, value)| format!("{name}={}", value.to_str().unwrap()))
+                .collect();
             assert_eq!(shown, ["x-a=1", "x-b=two"], "{text}");
         }
     }
@@ -552,6 +694,9 @@ mod tests {
         assert_eq!(of(&[]), Checksum::Crc32);
         assert_eq!(of(&[("AWS_ENDPOINT", "http://h")]), Checksum::Sha256);
         assert_eq!(of(&[("AWS_ENDPOINT", "https://h")]), Checksum::None);
-        assert_eq!(of(&[("AWS_ENDPOINT", "https://h"), ("S3_RETENTION_PERIOD", "60")]), Checksum::Md5);
+        assert_eq!(
+            of(&[("AWS_ENDPOINT", "https://h"), ("S3_RETENTION_PERIOD", "60")]),
+            Checksum::Md5
+        );
     }
 }

@@ -28,7 +28,8 @@ pub fn encode(text: &str) -> String {
 
 /// `pairs` as a query string in the order that signatures want.
 pub fn query(pairs: &[(&str, &str)]) -> String {
-    let mut list: Vec<_> = pairs.iter().map(|(name, value)| (encode(name), encode(value))).collect();
+    let mut list: Vec<_> =
+        pairs.iter().map(|(name, value)| (encode(name), encode(value))).collect();
     list.sort();
     let list: Vec<_> = list.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     list.join("&")
@@ -60,10 +61,19 @@ pub struct Scope<'a> {
 
 /// Signs a request. Its path and query must have been made by [`encode_path`]
 /// and [`query`]; `payload` is the SHA-256 of the body or [`UNSIGNED`].
-pub fn sign(request: &mut Parts, credentials: &Credentials, payload: &str, scope: Scope<'_>) -> Result<()> {
+pub fn sign(
+    request: &mut Parts,
+    credentials: &Credentials,
+    payload: &str,
+    scope: Scope<'_>,
+) -> Result<()> {
     let value = |text: &str| {
-        HeaderValue::from_str(text)
-            .map_err(|_| Error::new(Kind::Config, "the access key or the token holds characters that no header may hold"))
+        HeaderValue::from_str(text).map_err(|_| {
+            Error::new(
+                Kind::Config,
+                "the access key or the token holds characters that no header may hold",
+            )
+        })
     };
     let time = scope.now.format("%Y%m%dT%H%M%SZ").to_string();
     let date = &time[..8];
@@ -77,7 +87,12 @@ pub fn sign(request: &mut Parts, credentials: &Credentials, payload: &str, scope
         request.headers.insert("x-amz-security-token", token);
     }
 
-    let mut names: Vec<&str> = request.headers.keys().map(http::HeaderName::as_str).filter(|name| is_signed(name)).collect();
+    let mut names: Vec<&str> = request
+        .headers
+        .keys()
+        .map(http::HeaderName::as_str)
+        .filter(|name| is_signed(name))
+        .collect();
     names.sort_unstable();
     let signed = names.join(";");
     let mut canonical = format!(
@@ -91,14 +106,22 @@ pub fn sign(request: &mut Parts, credentials: &Credentials, payload: &str, scope
             .headers
             .get_all(*name)
             .iter()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).split_whitespace().collect::<Vec<_>>().join(" "))
+            .map(|value| {
+                String::from_utf8_lossy(value.as_bytes())
+                    .split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
             .collect();
         canonical.push_str(&format!("{name}:{}\n", values.join(",")));
     }
     canonical.push_str(&format!("\n{signed}\n{payload}"));
 
     let range = format!("{date}/{}/{}/aws4_request", scope.region, scope.service);
-    let text = format!("AWS4-HMAC-SHA256\n{time}\n{range}\n{}", sha256(std::iter::once(canonical.as_bytes())));
+    let text = format!(
+        "AWS4-HMAC-SHA256\n{time}\n{range}\n{}",
+        sha256(std::iter::once(canonical.as_bytes()))
+    );
     let mut key = mac(format!("AWS4{}", credentials.secret).as_bytes(), date.as_bytes());
     for step in [scope.region, scope.service, "aws4_request"] {
         key = mac(key.as_ref(), step.as_bytes());
@@ -115,7 +138,11 @@ pub fn sign(request: &mut Parts, credentials: &Credentials, payload: &str, scope
 }
 
 fn is_signed(name: &str) -> bool {
-    name.starts_with("x-amz-") || matches!(name, "host" | "content-md5" | "content-type" | "if-none-match" | "if-match" | "range")
+    name.starts_with("x-amz-")
+        || matches!(
+            name,
+            "host" | "content-md5" | "content-type" | "if-none-match" | "if-match" | "range"
+        )
 }
 
 fn mac(key: &[u8], data: &[u8]) -> hmac::Tag {
@@ -130,14 +157,30 @@ mod tests {
     /// The examples of the S3 documentation, "Signature Calculations".
     #[test]
     fn the_documented_examples_are_signed_alike() {
-        let credentials = Credentials::new("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", None);
+        let credentials = Credentials::new(
+            "AKIAIOSFODNN7EXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            None,
+        );
         let now = DateTime::parse_from_rfc3339("2013-05-24T00:00:00Z").unwrap().to_utc();
         let scope = Scope { region: "us-east-1", service: "s3", now };
         let empty = sha256(std::iter::empty());
         for (uri, range, signature) in [
-            ("https://examplebucket.s3.amazonaws.com/test.txt", Some("bytes=0-9"), "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"),
-            ("https://examplebucket.s3.amazonaws.com/?lifecycle=", None, "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"),
-            ("https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J", None, "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
+            (
+                "https://examplebucket.s3.amazonaws.com/test.txt",
+                Some("bytes=0-9"),
+                "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+            ),
+            (
+                "https://examplebucket.s3.amazonaws.com/?lifecycle=",
+                None,
+                "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543",
+            ),
+            (
+                "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J",
+                None,
+                "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
+            ),
         ] {
             let mut request = http::Request::get(uri);
             if let Some(range) = range {
@@ -146,13 +189,19 @@ mod tests {
             let (mut parts, ()) = request.body(()).unwrap().into_parts();
             sign(&mut parts, &credentials, &empty, scope).unwrap();
             let authorization = parts.headers[header::AUTHORIZATION].to_str().unwrap();
-            assert!(authorization.ends_with(&format!("Signature={signature}")), "{uri}: {authorization}");
+            assert!(
+                authorization.ends_with(&format!("Signature={signature}")),
+                "{uri}: {authorization}"
+            );
         }
     }
 
     #[test]
     fn names_are_encoded_as_signatures_want_them() {
         assert_eq!(encode_path("a b/é+%41~"), "a%20b/%C3%A9%2B%2541~");
-        assert_eq!(query(&[("prefix", "a/b"), ("list-type", "2"), ("uploads", "")]), "list-type=2&prefix=a%2Fb&uploads=");
+        assert_eq!(
+            query(&[("prefix", "a/b"), ("list-type", "2"), ("uploads", "")]),
+            "list-type=2&prefix=a%2Fb&uploads="
+        );
     }
 }

@@ -84,9 +84,14 @@ impl Storage for S3 {
             return self.nothing(key, how).await.map_err(told);
         }
         let name = self.client.full(key.as_str());
-        let mut call = self.client.with_customer_key(Call::new(Method::GET, Some(&name))).map_err(told)?;
+        let mut call =
+            self.client.with_customer_key(Call::new(Method::GET, Some(&name))).map_err(told)?;
         if let Some(range) = &how.range {
-            let text = if range.end > MAX_OBJECT { format!("bytes={}-", range.start) } else { format!("bytes={}-{}", range.start, range.end - 1) };
+            let text = if range.end > MAX_OBJECT {
+                format!("bytes={}-", range.start)
+            } else {
+                format!("bytes={}-{}", range.start, range.end - 1)
+            };
             call = call.header("range", &text).map_err(told)?;
         }
         if let Some(version) = &how.version {
@@ -95,8 +100,10 @@ impl Storage for S3 {
         let response = match self.client.send(&call).await {
             Ok(response) => response,
             Err(trouble) if trouble.is(StatusCode::PRECONDITION_FAILED) => {
-                return Err(told(Error::new(Kind::Changed, "the object changed since it was opened")
-                    .with_hint("Run the command again to read the object as it is now.")));
+                return Err(told(
+                    Error::new(Kind::Changed, "the object changed since it was opened")
+                        .with_hint("Run the command again to read the object as it is now."),
+                ));
             }
             // A range at the very end is nothing, one past it is an error.
             Err(trouble) if trouble.is(StatusCode::RANGE_NOT_SATISFIABLE) => {
@@ -108,7 +115,9 @@ impl Storage for S3 {
         how.check_version(meta.version.as_deref()).map_err(told)?;
         let body = stream_of(response, range.end - range.start);
         let key = key.clone();
-        let body = body.map(move |chunk| chunk.map_err(|error| error.with_op("get").with_key(&key))).boxed();
+        let body = body
+            .map(move |chunk| chunk.map_err(|error| error.with_op("get").with_key(&key)))
+            .boxed();
         Ok(Object { meta, range, body })
     }
 
@@ -118,14 +127,17 @@ impl Storage for S3 {
             return Err(told(Error::new(Kind::NotFound, "a prefix is no object")));
         }
         let name = self.client.full(key.as_str());
-        let call = self.client.with_customer_key(Call::new(Method::HEAD, Some(&name))).map_err(told)?;
+        let call =
+            self.client.with_customer_key(Call::new(Method::HEAD, Some(&name))).map_err(told)?;
         let response = self.client.send(&call).await.map_err(|trouble| told(trouble.error))?;
         meta(response.headers(), None).map_err(told)
     }
 
     fn list(&self, prefix: &Key, how: List) -> BoxStream<'_, Result<Entry>> {
         if !prefix.is_prefix() {
-            let error = Error::new(Kind::Invalid, "what is listed must end in a slash").with_op("list").with_key(prefix);
+            let error = Error::new(Kind::Invalid, "what is listed must end in a slash")
+                .with_op("list")
+                .with_key(prefix);
             return stream::iter([Err(error)]).boxed();
         }
         list::list(Arc::clone(&self.client), prefix.clone(), how)
@@ -142,7 +154,10 @@ impl Storage for S3 {
         copy::copy(&self.client, from, to, &source).await.map_err(told)?;
         let copied = self.head(to).await.map_err(told)?;
         if copied.size != source.size {
-            return Err(told(Error::new(Kind::Corrupt, format!("{} of {} bytes were copied", copied.size, source.size))));
+            return Err(told(Error::new(
+                Kind::Corrupt,
+                format!("{} of {} bytes were copied", copied.size, source.size),
+            )));
         }
         Ok(Stored { size: copied.size, version: copied.version })
     }
@@ -174,7 +189,11 @@ impl S3 {
 }
 
 /// The whole object and the part of it that the answer carries.
-fn opened(status: StatusCode, headers: &HeaderMap, how: &Get) -> Result<(Meta, std::ops::Range<u64>)> {
+fn opened(
+    status: StatusCode,
+    headers: &HeaderMap,
+    how: &Get,
+) -> Result<(Meta, std::ops::Range<u64>)> {
     if status != StatusCode::PARTIAL_CONTENT {
         let meta = meta(headers, None)?;
         let range = how.within(meta.size)?;
@@ -187,15 +206,25 @@ fn opened(status: StatusCode, headers: &HeaderMap, how: &Get) -> Result<(Meta, s
     let parsed = text.strip_prefix("bytes ").and_then(|rest| {
         let (range, total) = rest.split_once('/')?;
         let (first, last) = range.split_once('-')?;
-        Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()? + 1, total.parse::<u64>().ok()?))
+        Some((
+            first.parse::<u64>().ok()?,
+            last.parse::<u64>().ok()? + 1,
+            total.parse::<u64>().ok()?,
+        ))
     });
     let Some((first, end, total)) = parsed else {
-        return Err(Error::new(Kind::Corrupt, format!("the store answered with the range {text:?}")));
+        return Err(Error::new(
+            Kind::Corrupt,
+            format!("the store answered with the range {text:?}"),
+        ));
     };
     let meta = meta(headers, Some(total))?;
     let range = how.within(total)?;
     if range != (first..end) {
-        return Err(Error::new(Kind::Corrupt, format!("the store answered with the range {text:?} instead of {range:?}")));
+        return Err(Error::new(
+            Kind::Corrupt,
+            format!("the store answered with the range {text:?} instead of {range:?}"),
+        ));
     }
     Ok((meta, range))
 }

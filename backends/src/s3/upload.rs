@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{SecondsFormat, Utc};
-use futures_util::stream::FuturesUnordered;
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::{Method, StatusCode};
 use tokio::time::{Sleep, sleep};
 use walport_engine::error::{Class, Error, Kind, Result};
@@ -25,8 +25,8 @@ use super::client::{Call, Client, crc32, unquoted, version, xml_call};
 use super::errors::Trouble;
 use super::settings::{Checksum, Conditional, MAX_OBJECT, MAX_PART, MAX_PARTS, MIN_PART, Sse};
 use super::sign::encode;
-use crate::http::xml;
 use crate::http::Chunks;
+use crate::http::xml;
 
 /// How long a body may be silent with nothing under way before what is there
 /// is sent: its producer may be waiting for the chunks we hold.
@@ -72,9 +72,21 @@ impl<'a> Upload<'a> {
     fn new(client: &'a Arc<Client>, name: &'a str, body: &Body, how: Put) -> Self {
         let expected = body.size().or(how.expected_size);
         // An estimate may be a tenth too low.
-        let needed = expected.map_or(0, |size| (size / (MAX_PARTS * 9 / 10)).next_multiple_of(CHUNK as u64));
+        let needed =
+            expected.map_or(0, |size| (size / (MAX_PARTS * 9 / 10)).next_multiple_of(CHUNK as u64));
         let target = client.config.part.max(needed).min(MAX_PART);
-        Self { client, name, how, target, planned: expected.is_some(), cramped: false, held: VecDeque::new(), size: 0, next: 1, parts: Vec::new() }
+        Self {
+            client,
+            name,
+            how,
+            target,
+            planned: expected.is_some(),
+            cramped: false,
+            held: VecDeque::new(),
+            size: 0,
+            next: 1,
+            parts: Vec::new(),
+        }
     }
 
     /// An upload whose parts the store has already.
@@ -92,7 +104,9 @@ impl<'a> Upload<'a> {
         let mut ended = false;
         let mut starved: Option<Pin<Box<Sleep>>> = None;
         loop {
-            while flying.len() < self.client.config.in_flight && self.is_due(ended, session.is_some()) {
+            while flying.len() < self.client.config.in_flight
+                && self.is_due(ended, session.is_some())
+            {
                 let session = match &mut session {
                     Some(session) => session,
                     none => none.insert(self.begin(self.client.config.checksum).await?),
@@ -105,7 +119,13 @@ impl<'a> Upload<'a> {
                         return Err(error);
                     }
                 };
-                flying.push(send_part(Arc::clone(self.client), session.name.clone(), session.id.clone(), number, chunks));
+                flying.push(send_part(
+                    Arc::clone(self.client),
+                    session.name.clone(),
+                    session.id.clone(),
+                    number,
+                    chunks,
+                ));
             }
             if ended && flying.is_empty() {
                 break;
@@ -162,7 +182,11 @@ impl<'a> Upload<'a> {
     /// The bytes of the next part. Where nobody knows how large the object will
     /// be, parts grow, so that the most parts there may be never suffice too little.
     fn part_target(&self) -> u64 {
-        if self.planned { self.target } else { (self.target * (1 + self.next as u64 / 1000)).min(MAX_PART) }
+        if self.planned {
+            self.target
+        } else {
+            (self.target * (1 + self.next as u64 / 1000)).min(MAX_PART)
+        }
     }
 
     fn is_due(&self, ended: bool, begun: bool) -> bool {
@@ -181,8 +205,13 @@ impl<'a> Upload<'a> {
     fn cut(&mut self, target: u64) -> Result<(usize, Chunks)> {
         let number = self.next;
         if number as u64 > MAX_PARTS {
-            return Err(Error::new(Kind::Invalid, format!("the object needs more than {MAX_PARTS} parts"))
-                .with_hint("Raise S3_MAX_PART_SIZE and WALPORT_MEMORY_LIMIT, so that parts can be larger."));
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("the object needs more than {MAX_PARTS} parts"),
+            )
+            .with_hint(
+                "Raise S3_MAX_PART_SIZE and WALPORT_MEMORY_LIMIT, so that parts can be larger.",
+            ));
         }
         let mut list = Vec::new();
         let mut wanted = target.min(self.size);
@@ -214,7 +243,9 @@ impl<'a> Upload<'a> {
         let size = self.size;
         let chunks = Chunks::new(std::mem::take(&mut self.held).into_iter().collect::<Vec<_>>());
         let conditional = self.how.if_absent && self.client.config.conditional != Conditional::No;
-        let mut call = self.attributes(Call::new(Method::PUT, Some(self.name)))?.body(chunks, self.client.config.checksum);
+        let mut call = self
+            .attributes(Call::new(Method::PUT, Some(self.name)))?
+            .body(chunks, self.client.config.checksum);
         if conditional {
             call = call.header("if-none-match", "*")?;
         }
@@ -237,7 +268,9 @@ impl<'a> Upload<'a> {
             return already();
         }
         // Somebody else was creating the object at the same moment.
-        if trouble.is(StatusCode::CONFLICT) && matches!(exists(self.client, self.name).await, Ok(true)) {
+        if trouble.is(StatusCode::CONFLICT)
+            && matches!(exists(self.client, self.name).await, Ok(true))
+        {
             return already();
         }
         if trouble.is(StatusCode::NOT_IMPLEMENTED) {
@@ -264,7 +297,12 @@ impl<'a> Upload<'a> {
                 .header("x-amz-object-lock-mode", &config.retention_mode)?
                 .header("x-amz-object-lock-retain-until-date", &until)?;
         }
-        let tags: Vec<_> = config.tags.iter().chain(&self.how.tags).map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let tags: Vec<_> = config
+            .tags
+            .iter()
+            .chain(&self.how.tags)
+            .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
+            .collect();
         if !tags.is_empty() {
             call = call.header("x-amz-tagging", &tags.join("&"))?;
         }
@@ -272,13 +310,23 @@ impl<'a> Upload<'a> {
     }
 
     pub async fn begin(&self, checksum: Checksum) -> Result<Session> {
-        let mut call = self.attributes(Call::new(Method::POST, Some(self.name)).query("uploads", ""))?;
+        let mut call =
+            self.attributes(Call::new(Method::POST, Some(self.name)).query("uploads", ""))?;
         if checksum == Checksum::Crc32 {
             call = call.header("x-amz-checksum-algorithm", "CRC32")?;
         }
-        let (_, body) = self.client.retry(true, || self.client.document(&call)).await.map_err(|trouble| trouble.error)?;
+        let (_, body) = self
+            .client
+            .retry(true, || self.client.document(&call))
+            .await
+            .map_err(|trouble| trouble.error)?;
         match xml::find(&body, "UploadId") {
-            Some(id) if !id.is_empty() => Ok(Session { client: Arc::clone(self.client), name: self.name.into(), id: id.into(), done: false }),
+            Some(id) if !id.is_empty() => Ok(Session {
+                client: Arc::clone(self.client),
+                name: self.name.into(),
+                id: id.into(),
+                done: false,
+            }),
             _ => Err(Error::new(Kind::Corrupt, "the store began an upload without naming it")),
         }
     }
@@ -291,11 +339,12 @@ impl<'a> Upload<'a> {
             return Err(Error::new(Kind::Invalid, "the object is larger than 5 TiB"));
         }
         let conditional = self.how.if_absent && self.client.config.conditional == Conditional::Yes;
-        if self.how.if_absent && !conditional {
-            if let Err(error) = self.refuse_existing().await {
-                session.abort().await;
-                return Err(error);
-            }
+        if self.how.if_absent
+            && !conditional
+            && let Err(error) = self.refuse_existing().await
+        {
+            session.abort().await;
+            return Err(error);
         }
         let call = Call::new(Method::POST, Some(self.name)).query("uploadId", &session.id);
         let mut call = xml_call(call, self.manifest(), Checksum::Sha256);
@@ -313,10 +362,17 @@ impl<'a> Upload<'a> {
         match done.await {
             Ok((headers, body)) => {
                 session.done = true;
-                Ok(Stored { size, version: xml::find(&body, "ETag").map(|etag| unquoted(&etag)).or_else(|| version(&headers)) })
+                Ok(Stored {
+                    size,
+                    version: xml::find(&body, "ETag")
+                        .map(|etag| unquoted(&etag))
+                        .or_else(|| version(&headers)),
+                })
             }
             Err(trouble) => {
-                if unsure.load(Ordering::Relaxed) && let Some(stored) = self.completed(size).await {
+                if unsure.load(Ordering::Relaxed)
+                    && let Some(stored) = self.completed(size).await
+                {
                     session.done = true;
                     return Ok(stored);
                 }
@@ -327,13 +383,19 @@ impl<'a> Upload<'a> {
     }
 
     fn manifest(&self) -> String {
-        let mut text = String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
+        let mut text = String::from(
+            "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">",
+        );
         for part in &self.parts {
             text.push_str("<Part>");
             if let Some(crc) = &part.crc {
                 text.push_str(&format!("<ChecksumCRC32>{crc}</ChecksumCRC32>"));
             }
-            text.push_str(&format!("<ETag>{}</ETag><PartNumber>{}</PartNumber></Part>", xml::escape(&part.etag), part.number));
+            text.push_str(&format!(
+                "<ETag>{}</ETag><PartNumber>{}</PartNumber></Part>",
+                xml::escape(&part.etag),
+                part.number
+            ));
         }
         text.push_str("</CompleteMultipartUpload>");
         text
@@ -343,14 +405,22 @@ impl<'a> Upload<'a> {
     async fn completed(&self, size: u64) -> Option<Stored> {
         let call = self.client.with_customer_key(Call::new(Method::HEAD, Some(self.name))).ok()?;
         let response = self.client.send(&call).await.ok()?;
-        let found = response.headers().get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok()?;
+        let found = response
+            .headers()
+            .get(http::header::CONTENT_LENGTH)?
+            .to_str()
+            .ok()?
+            .parse::<u64>()
+            .ok()?;
         let version = version(response.headers())?;
-        (found == size && version.ends_with(&format!("-{}", self.parts.len()))).then_some(Stored { size, version: Some(version) })
+        (found == size && version.ends_with(&format!("-{}", self.parts.len())))
+            .then_some(Stored { size, version: Some(version) })
     }
 }
 
 async fn exists(client: &Client, name: &str) -> Result<bool, Trouble> {
-    let call = client.with_customer_key(Call::new(Method::HEAD, Some(name))).map_err(Trouble::before)?;
+    let call =
+        client.with_customer_key(Call::new(Method::HEAD, Some(name))).map_err(Trouble::before)?;
     match client.retry(true, || client.send(&call)).await {
         Ok(_) => Ok(true),
         Err(trouble) if trouble.error.kind() == Kind::NotFound => Ok(false),
@@ -362,12 +432,21 @@ fn already() -> Error {
     Error::new(Kind::AlreadyExists, "an object of that name exists")
 }
 
-async fn send_part(client: Arc<Client>, name: Arc<str>, id: Arc<str>, number: usize, chunks: Chunks) -> Result<Part, Trouble> {
+async fn send_part(
+    client: Arc<Client>,
+    name: Arc<str>,
+    id: Arc<str>,
+    number: usize,
+    chunks: Chunks,
+) -> Result<Part, Trouble> {
     let size = chunks.size();
     let checksum = client.config.checksum;
     let crc = (checksum == Checksum::Crc32).then(|| crc32(&chunks));
     let text = number.to_string();
-    let call = Call::new(Method::PUT, Some(&*name)).query("partNumber", &text).query("uploadId", &id).body(chunks, checksum);
+    let call = Call::new(Method::PUT, Some(&*name))
+        .query("partNumber", &text)
+        .query("uploadId", &id)
+        .body(chunks, checksum);
     let call = client.with_customer_key(call).map_err(Trouble::before)?;
     let sent = client.retry(true, || async {
         let _slot = client.slots.acquire().await;
@@ -380,7 +459,10 @@ async fn send_part(client: Arc<Client>, name: Arc<str>, id: Arc<str>, number: us
     let etag = headers.get("etag").and_then(|value| value.to_str().ok()).map(str::to_owned);
     match etag {
         Some(etag) => Ok(Part { number, size, etag, crc }),
-        None => Err(Trouble::before(Error::new(Kind::Corrupt, format!("the store took part {number} without an ETag")))),
+        None => Err(Trouble::before(Error::new(
+            Kind::Corrupt,
+            format!("the store took part {number} without an ETag"),
+        ))),
     }
 }
 
@@ -417,7 +499,11 @@ impl Drop for Session {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(abort(Arc::clone(&self.client), Arc::clone(&self.name), Arc::clone(&self.id)));
+            runtime.spawn(abort(
+                Arc::clone(&self.client),
+                Arc::clone(&self.name),
+                Arc::clone(&self.id),
+            ));
         }
     }
 }
@@ -431,5 +517,7 @@ async fn abort(client: Arc<Client>, name: Arc<str>, id: Arc<str>) {
         Ok(Err(trouble)) => trouble.error.to_string(),
         Err(_) => "no answer in time".to_owned(),
     };
-    log::warn!("s3: the parts of an upload of {name} could not be removed ({why}); a lifecycle rule of the bucket can remove them");
+    log::warn!(
+        "s3: the parts of an upload of {name} could not be removed ({why}); a lifecycle rule of the bucket can remove them"
+    );
 }

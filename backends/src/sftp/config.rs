@@ -68,8 +68,10 @@ impl Config {
                     .with_hint("Set SSH_USERNAME, or write the account into the target.")
             })?,
         };
-        let default_port = settings.number("SSH_PORT").and_then(|port| u16::try_from(port).ok()).unwrap_or(22);
-        let check = settings.text("WALPORT_SSH_HOST_KEY_CHECK").is_none() || settings.flag("WALPORT_SSH_HOST_KEY_CHECK");
+        let default_port =
+            settings.number("SSH_PORT").and_then(|port| u16::try_from(port).ok()).unwrap_or(22);
+        let check = settings.text("WALPORT_SSH_HOST_KEY_CHECK").is_none()
+            || settings.flag("WALPORT_SSH_HOST_KEY_CHECK");
         Ok(Self {
             host: host.to_owned(),
             port: port.unwrap_or(default_port),
@@ -79,9 +81,14 @@ impl Config {
             key: text("SSH_PRIVATE_KEY_PATH").map(PathBuf::from),
             passphrase: text("WALPORT_SSH_KEY_PASSPHRASE").map(str::to_owned),
             known_hosts: check.then(|| {
-                text("WALPORT_SSH_KNOWN_HOSTS").map_or_else(|| home(".ssh/known_hosts"), PathBuf::from)
+                text("WALPORT_SSH_KNOWN_HOSTS")
+                    .map_or_else(|| home(".ssh/known_hosts"), PathBuf::from)
             }),
-            requests: settings.number("WALPORT_SSH_REQUESTS").and_then(|n| usize::try_from(n).ok()).unwrap_or(64).max(1),
+            requests: settings
+                .number("WALPORT_SSH_REQUESTS")
+                .and_then(|n| usize::try_from(n).ok())
+                .unwrap_or(64)
+                .max(1),
         })
     }
 }
@@ -124,7 +131,11 @@ mod tests {
 
     #[test]
     fn targets_are_read() {
-        let settings = settings(&[("WALG_SSH_USERNAME", "pg"), ("SSH_PORT", "2222"), ("SSH_PASSWORD", "secret")]);
+        let settings = settings(&[
+            ("WALG_SSH_USERNAME", "pg"),
+            ("SSH_PORT", "2222"),
+            ("SSH_PASSWORD", "secret"),
+        ]);
         let config = Config::new("ssh://host/var/backups/", &settings).unwrap();
         assert_eq!((config.host.as_str(), config.port, config.user.as_str()), ("host", 2222, "pg"));
         assert_eq!(config.root, "/var/backups");

@@ -6,11 +6,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use russh::SshId;
 use russh::client::{self, AuthResult, Handle};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
-use russh::keys::{Error as KeyError, PrivateKeyWithHashAlg, PublicKeyOrCertificate, check_known_hosts_path, load_secret_key, ssh_key};
-use russh::SshId;
+use russh::keys::{
+    Error as KeyError, PrivateKeyWithHashAlg, PublicKeyOrCertificate, check_known_hosts_path,
+    load_secret_key, ssh_key,
+};
 use russh_sftp::client::{Config as SftpConfig, RawSftpSession};
 use walport_engine::storage::{Error, Kind, Result};
 
@@ -60,15 +63,21 @@ impl Connection {
         let refused = Arc::new(Mutex::new(None));
         let check = Check { config: config.clone(), refused: Arc::clone(&refused) };
         let address = (config.host.as_str(), config.port);
-        let mut ssh = client::connect(Arc::new(ssh_config(config)), address, check).await.map_err(|error| {
-            match refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let mut ssh = client::connect(Arc::new(ssh_config(config)), address, check).await.map_err(
+            |error| match refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 Some(refused) => refused,
                 None => unreachable(config, &error.to_string()),
-            }
-        })?;
+            },
+        )?;
         authenticate(&mut ssh, config).await?;
-        let channel = ssh.channel_open_session().await.map_err(|error| no_sftp(config, &error.to_string()))?;
-        channel.request_subsystem(true, "sftp").await.map_err(|error| no_sftp(config, &error.to_string()))?;
+        let channel = ssh
+            .channel_open_session()
+            .await
+            .map_err(|error| no_sftp(config, &error.to_string()))?;
+        channel
+            .request_subsystem(true, "sftp")
+            .await
+            .map_err(|error| no_sftp(config, &error.to_string()))?;
         let settings = SftpConfig { request_timeout_secs: REQUEST, ..SftpConfig::default() };
         let sftp = RawSftpSession::new_with_config(channel.into_stream(), settings);
         let version = sftp.init().await.map_err(|error| no_sftp(config, &error.to_string()))?;
@@ -92,11 +101,15 @@ fn ssh_config(config: &Config) -> client::Config {
     };
     // Ask first for the kind of key that is known, as the server has several.
     if let Some(path) = &config.known_hosts
-        && let Ok(known) = russh::keys::known_hosts::known_host_keys_path(&config.host, config.port, path)
+        && let Ok(known) =
+            russh::keys::known_hosts::known_host_keys_path(&config.host, config.port, path)
     {
         let mut order = ssh.preferred.key.to_vec();
         order.sort_by_key(|algorithm| {
-            !known.iter().any(|(_, key)| key.algorithm() == *algorithm || key.algorithm().is_rsa() && algorithm.clone().is_rsa())
+            !known.iter().any(|(_, key)| {
+                key.algorithm() == *algorithm
+                    || key.algorithm().is_rsa() && algorithm.clone().is_rsa()
+            })
         });
         ssh.preferred.key = Cow::Owned(order);
     }
@@ -109,8 +122,9 @@ fn unreachable(config: &Config, why: &str) -> Error {
 }
 
 fn no_sftp(config: &Config, why: &str) -> Error {
-    Error::new(Kind::Unavailable, format!("{} offers no SFTP: {why}", config.host))
-        .with_hint("The server must have an sftp subsystem, and the account must be allowed to use it.")
+    Error::new(Kind::Unavailable, format!("{} offers no SFTP: {why}", config.host)).with_hint(
+        "The server must have an sftp subsystem, and the account must be allowed to use it.",
+    )
 }
 
 /// Checks the key of the server.
@@ -123,15 +137,23 @@ struct Check {
 impl client::Handler for Check {
     type Error = russh::Error;
 
-    async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+    async fn check_server_key(
+        &mut self,
+        offered: &PublicKeyOrCertificate,
+    ) -> Result<bool, russh::Error> {
         let Some(path) = &self.config.known_hosts else { return Ok(true) };
         let verdict = match offered {
             PublicKeyOrCertificate::PublicKey { key, .. } => self.verdict(key, path),
-            PublicKeyOrCertificate::Certificate(_) => {
-                Err(self.refuse("shows a certificate, which Walport cannot check", "Give the server a plain host key, too."))
-            }
+            PublicKeyOrCertificate::Certificate(_) => Err(self.refuse(
+                "shows a certificate, which Walport cannot check",
+                "Give the server a plain host key, too.",
+            )),
         };
-        Ok(verdict.map_err(|error| *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error)).is_ok())
+        Ok(verdict
+            .map_err(|error| {
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error)
+            })
+            .is_ok())
     }
 }
 
@@ -153,8 +175,11 @@ impl Check {
     }
 
     fn refuse(&self, why: &str, hint: &str) -> Error {
-        Error::new(Kind::Unauthenticated, format!("the server {}:{} {why}", self.config.host, self.config.port))
-            .with_hint(hint)
+        Error::new(
+            Kind::Unauthenticated,
+            format!("the server {}:{} {why}", self.config.host, self.config.port),
+        )
+        .with_hint(hint)
     }
 }
 
@@ -190,12 +215,19 @@ async fn authenticate(ssh: &mut Handle<Check>, config: &Config) -> Result<()> {
             }
         }
     }
-    let tried = if tried.is_empty() { "nothing, as there is no key and no password".to_owned() } else { tried.join(", ") };
+    let tried = if tried.is_empty() {
+        "nothing, as there is no key and no password".to_owned()
+    } else {
+        tried.join(", ")
+    };
     Err(Error::new(Kind::Unauthenticated, format!("{} does not let {} in; tried: {tried}", config.host, config.user))
         .with_hint("Check SSH_USERNAME, SSH_PASSWORD and SSH_PRIVATE_KEY_PATH, and authorized_keys on the server."))
 }
 
-fn accepted(config: &Config, result: std::result::Result<AuthResult, russh::Error>) -> Result<bool> {
+fn accepted(
+    config: &Config,
+    result: std::result::Result<AuthResult, russh::Error>,
+) -> Result<bool> {
     result.map(|result| result.success()).map_err(|error| unreachable(config, &error.to_string()))
 }
 

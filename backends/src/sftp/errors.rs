@@ -8,7 +8,9 @@ use walport_engine::storage::{Error, Key, Kind};
 pub(super) fn sftp(error: SftpError, op: &'static str, key: &Key) -> Error {
     let kind = kind(&error);
     let hint = match kind {
-        Kind::Denied => Some("The account may not do this: check owner and mode of that path on the server."),
+        Kind::Denied => {
+            Some("The account may not do this: check owner and mode of that path on the server.")
+        }
         Kind::Full => Some("Free space on the server, then run the command again."),
         _ => None,
     };
@@ -27,7 +29,11 @@ fn kind(error: &SftpError) -> Kind {
             StatusCode::OpUnsupported => Kind::Unsupported,
             StatusCode::NoConnection | StatusCode::ConnectionLost => Kind::Unavailable,
             // OpenSSH says no more than "Failure"; others say why.
-            _ if status.error_message.contains("space") || status.error_message.contains("quota") => Kind::Full,
+            _ if status.error_message.contains("space")
+                || status.error_message.contains("quota") =>
+            {
+                Kind::Full
+            }
             _ => Kind::Io,
         },
         SftpError::Timeout => Kind::Stalled,

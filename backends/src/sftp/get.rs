@@ -17,7 +17,12 @@ pub(super) async fn get(store: &SftpStore, key: &Key, how: Get) -> Result<Object
     let path = store.path(key)?;
     let connection = store.connection().await?;
     let failed = |error| errors::sftp(error, "get", key);
-    let handle = connection.sftp.open(path, OpenFlags::READ, FileAttributes::empty()).await.map_err(failed)?.handle;
+    let handle = connection
+        .sftp
+        .open(path, OpenFlags::READ, FileAttributes::empty())
+        .await
+        .map_err(failed)?
+        .handle;
     let file = Arc::new(Open { connection, handle });
     let attributes = file.connection.sftp.fstat(file.handle.clone()).await.map_err(failed)?.attrs;
     if !attributes.is_regular() {
@@ -30,7 +35,10 @@ pub(super) async fn get(store: &SftpStore, key: &Key, how: Get) -> Result<Object
     let range = match how.range {
         None => 0..meta.size,
         Some(range) if range.start > meta.size || range.start > range.end => {
-            return Err(Error::new(Kind::Invalid, format!("the range begins past the end, which is at {} bytes", meta.size)));
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("the range begins past the end, which is at {} bytes", meta.size),
+            ));
         }
         Some(range) => range.start..range.end.min(meta.size),
     };
@@ -63,7 +71,14 @@ struct Reading {
 }
 
 fn read(file: Arc<Open>, range: std::ops::Range<u64>, requests: usize, key: Key) -> ByteStream {
-    let reading = Reading { file, flying: FuturesOrdered::new(), next: range.start, end: range.end, requests, key };
+    let reading = Reading {
+        file,
+        flying: FuturesOrdered::new(),
+        next: range.start,
+        end: range.end,
+        requests,
+        key,
+    };
     stream::unfold(Some(reading), |reading| async {
         let mut reading = reading?;
         reading.ask();
@@ -81,7 +96,12 @@ impl Reading {
     fn ask(&mut self) {
         while self.next < self.end && self.flying.len() < self.requests {
             let length = (self.end - self.next).min(BLOCK as u64) as u32;
-            self.flying.push_back(Box::pin(block(Arc::clone(&self.file), self.next, length, self.key.clone())));
+            self.flying.push_back(Box::pin(block(
+                Arc::clone(&self.file),
+                self.next,
+                length,
+                self.key.clone(),
+            )));
             self.next += u64::from(length);
         }
     }
@@ -91,7 +111,9 @@ impl Reading {
 async fn block(file: Arc<Open>, offset: u64, length: u32, key: Key) -> Result<Bytes> {
     let ask = |at: u64, length: u32| file.connection.sftp.read(file.handle.clone(), at, length);
     let short = || {
-        Error::new(Kind::Corrupt, "the file became shorter while it was read").with_op("get").with_key(&key)
+        Error::new(Kind::Corrupt, "the file became shorter while it was read")
+            .with_op("get")
+            .with_key(&key)
     };
     let mut data = Vec::new();
     while data.len() < length as usize {
@@ -100,7 +122,9 @@ async fn block(file: Arc<Open>, offset: u64, length: u32, key: Key) -> Result<By
             Ok(answer) if answer.data.is_empty() => return Err(short()),
             Ok(answer) if data.is_empty() => data = answer.data,
             Ok(answer) => data.extend_from_slice(&answer.data),
-            Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => return Err(short()),
+            Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => {
+                return Err(short());
+            }
             Err(error) => return Err(errors::sftp(error, "get", &key)),
         }
     }

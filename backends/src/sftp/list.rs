@@ -10,7 +10,11 @@ use super::errors;
 use super::store::{SftpStore, meta};
 use crate::temporary::is_temporary;
 
-pub(super) fn list<'a>(store: &'a SftpStore, prefix: &Key, how: List) -> BoxStream<'a, Result<Entry>> {
+pub(super) fn list<'a>(
+    store: &'a SftpStore,
+    prefix: &Key,
+    how: List,
+) -> BoxStream<'a, Result<Entry>> {
     let walk = Walk { store, how, stack: Vec::new(), start: Some(prefix.clone()) };
     stream::unfold(Some(walk), |walk| async {
         let mut walk = walk?;
@@ -54,7 +58,12 @@ impl Walk<'_> {
                         return Ok(Some(Entry::Prefix(key)));
                     }
                 }
-                None if passed && !self.how.after.as_ref().is_some_and(|after| after.as_str().starts_with(key.as_str())) => {}
+                None if passed
+                    && !self
+                        .how
+                        .after
+                        .as_ref()
+                        .is_some_and(|after| after.as_str().starts_with(key.as_str())) => {}
                 None => {
                     let found = self.read(&key).await?;
                     self.stack.push(found);
@@ -74,7 +83,9 @@ impl Walk<'_> {
             Ok(opened) => opened.handle,
             Err(error) if errors::is_missing(&error) => return Ok(Vec::new()),
             // OpenSSH says no more than this of a file.
-            Err(SftpError::Status(status)) if status.status_code == StatusCode::Failure => return Ok(Vec::new()),
+            Err(SftpError::Status(status)) if status.status_code == StatusCode::Failure => {
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(failed(error)),
         };
         let mut found = Vec::new();
@@ -82,7 +93,9 @@ impl Walk<'_> {
             match connection.sftp.readdir(handle.clone()).await {
                 Ok(names) => {
                     for file in names.files {
-                        if matches!(file.filename.as_str(), "." | "..") || is_temporary(file.filename.as_bytes()) {
+                        if matches!(file.filename.as_str(), "." | "..")
+                            || is_temporary(file.filename.as_bytes())
+                        {
                             continue;
                         }
                         let key = prefix.join(&file.filename);
@@ -93,7 +106,9 @@ impl Walk<'_> {
                         }
                     }
                 }
-                Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => break Ok(()),
+                Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => {
+                    break Ok(());
+                }
                 Err(error) => break Err(failed(error)),
             }
         };

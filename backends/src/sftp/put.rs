@@ -16,11 +16,15 @@ use crate::temporary::name_for;
 pub(super) async fn put(store: &SftpStore, key: &Key, body: Body, how: Put) -> Result<Stored> {
     let path = store.path(key)?;
     if how.if_absent && !store.connection().await?.abilities.hardlink {
-        return Err(Error::new(Kind::Unsupported, "this server cannot create a file only if it is absent"));
+        return Err(Error::new(
+            Kind::Unsupported,
+            "this server cannot create a file only if it is absent",
+        ));
     }
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
     let connection = store.connection().await?;
-    let temporary = Temporary::create(&connection, store, format!("{folder}/{}", name_for(name)), key).await?;
+    let temporary =
+        Temporary::create(&connection, store, format!("{folder}/{}", name_for(name)), key).await?;
     let size = temporary.fill(body, store.config.requests, key).await?;
     temporary.publish(&path, how.if_absent, size, key).await
 }
@@ -35,7 +39,12 @@ struct Temporary {
 }
 
 impl Temporary {
-    async fn create(connection: &Arc<Connection>, store: &SftpStore, path: String, key: &Key) -> Result<Self> {
+    async fn create(
+        connection: &Arc<Connection>,
+        store: &SftpStore,
+        path: String,
+        key: &Key,
+    ) -> Result<Self> {
         let flags = OpenFlags::CREATE | OpenFlags::EXCLUDE | OpenFlags::WRITE;
         let open = || connection.sftp.open(path.clone(), flags, FileAttributes::empty());
         let opened = match open().await {
@@ -46,7 +55,12 @@ impl Temporary {
             other => other,
         };
         let handle = opened.map_err(|error| errors::sftp(error, "put", key))?.handle;
-        Ok(Self { connection: Arc::clone(connection), path, handle: Some(handle), published: false })
+        Ok(Self {
+            connection: Arc::clone(connection),
+            path,
+            handle: Some(handle),
+            published: false,
+        })
     }
 
     /// Writes the body with up to `requests` writes under way.
@@ -78,7 +92,13 @@ impl Temporary {
     }
 
     /// Syncs the file, checks its size and gives it its name.
-    async fn publish(mut self, path: &str, if_absent: bool, size: u64, key: &Key) -> Result<Stored> {
+    async fn publish(
+        mut self,
+        path: &str,
+        if_absent: bool,
+        size: u64,
+        key: &Key,
+    ) -> Result<Stored> {
         let failed = |error| errors::sftp(error, "put", key);
         let connection = Arc::clone(&self.connection);
         let (sftp, abilities) = (&connection.sftp, connection.abilities);
@@ -87,9 +107,15 @@ impl Temporary {
         let mut attributes = sftp.fstat(handle.clone()).await.map_err(failed)?.attrs;
         // Times are whole seconds: what replaces an object in the same second
         // must not look like it.
-        if let (Some(old), Some(new)) = (replaced, attributes.mtime) && new <= old {
+        if let (Some(old), Some(new)) = (replaced, attributes.mtime)
+            && new <= old
+        {
             attributes.mtime = Some(old + 1);
-            let times = FileAttributes { atime: Some(old + 1), mtime: Some(old + 1), ..FileAttributes::empty() };
+            let times = FileAttributes {
+                atime: Some(old + 1),
+                mtime: Some(old + 1),
+                ..FileAttributes::empty()
+            };
             sftp.fsetstat(handle.clone(), times).await.map_err(failed)?;
         }
         if abilities.fsync {
@@ -97,7 +123,10 @@ impl Temporary {
         }
         let stored = meta(&attributes);
         if stored.size != size {
-            return Err(Error::new(Kind::Io, format!("{size} bytes were written, and the server has {}", stored.size)));
+            return Err(Error::new(
+                Kind::Io,
+                format!("{size} bytes were written, and the server has {}", stored.size),
+            ));
         }
         self.handle = None;
         sftp.close(handle).await.map_err(failed)?;
@@ -140,7 +169,10 @@ fn exists_or(exists: bool, error: Error) -> Error {
     if exists { Error::new(Kind::AlreadyExists, "there is such an object already") } else { error }
 }
 
-fn landed<T>(written: Option<std::result::Result<T, russh_sftp::client::error::Error>>, key: &Key) -> Result<()> {
+fn landed<T>(
+    written: Option<std::result::Result<T, russh_sftp::client::error::Error>>,
+    key: &Key,
+) -> Result<()> {
     match written {
         Some(Err(error)) => Err(errors::sftp(error, "put", key)),
         Some(Ok(_)) | None => Ok(()),
@@ -166,7 +198,9 @@ async fn posix_rename(connection: &Connection, from: &str, to: &str, key: &Key) 
 async fn replace(connection: &Connection, from: &str, to: &str, key: &Key) -> Result<()> {
     match connection.sftp.rename(from, to).await {
         Ok(_) => return Ok(()),
-        Err(error) if connection.sftp.stat(to).await.is_err() => return Err(errors::sftp(error, "put", key)),
+        Err(error) if connection.sftp.stat(to).await.is_err() => {
+            return Err(errors::sftp(error, "put", key));
+        }
         Err(_) => {}
     }
     connection.sftp.remove(to).await.map_err(|error| errors::sftp(error, "put", key))?;
@@ -198,7 +232,8 @@ impl Drop for Temporary {
         if self.published {
             return;
         }
-        let (connection, path, handle) = (Arc::clone(&self.connection), self.path.clone(), self.handle.clone());
+        let (connection, path, handle) =
+            (Arc::clone(&self.connection), self.path.clone(), self.handle.clone());
         // Nobody waits for this; without a runtime the connection is gone as well.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

@@ -8,7 +8,8 @@ use futures_util::stream::BoxStream;
 use russh_sftp::protocol::{FileAttributes, StatusCode};
 use tokio::sync::Mutex;
 use walport_engine::storage::{
-    Body, Deleted, Entry, Error, Get, Key, Kind, Limits, List, Meta, Object, Put, Result, Storage, Stored,
+    Body, Deleted, Entry, Error, Get, Key, Kind, Limits, List, Meta, Object, Put, Result, Storage,
+    Stored,
 };
 
 use super::config::Config;
@@ -65,7 +66,9 @@ impl SftpStore {
         let body = key.as_str();
         let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
         if key.is_prefix() || !body.split('/').all(plain) || is_temporary(key.name().as_bytes()) {
-            return Err(Error::new(Kind::Invalid, "the key cannot be the name of a file").with_key(key));
+            return Err(
+                Error::new(Kind::Invalid, "the key cannot be the name of a file").with_key(key)
+            );
         }
         Ok(format!("{}/{body}", self.config.root))
     }
@@ -75,7 +78,8 @@ impl SftpStore {
         let body = prefix.as_str().strip_suffix('/').unwrap_or(prefix.as_str());
         let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
         if !prefix.is_prefix() || !body.is_empty() && !body.split('/').all(plain) {
-            return Err(Error::new(Kind::Invalid, "the prefix cannot be the name of a folder").with_key(prefix));
+            return Err(Error::new(Kind::Invalid, "the prefix cannot be the name of a folder")
+                .with_key(prefix));
         }
         Ok(format!("{}/{body}", self.config.root).trim_end_matches('/').to_owned())
     }
@@ -123,7 +127,8 @@ impl Storage for SftpStore {
     }
 
     async fn head(&self, key: &Key) -> Result<Meta> {
-        let nothing = || Error::new(Kind::NotFound, "there is no such object").with_op("head").with_key(key);
+        let nothing =
+            || Error::new(Kind::NotFound, "there is no such object").with_op("head").with_key(key);
         if key.is_prefix() {
             return Err(nothing());
         }
@@ -145,7 +150,9 @@ impl Storage for SftpStore {
     }
 
     async fn copy(&self, from: &Key, _to: &Key) -> Result<Stored> {
-        Err(Error::new(Kind::Unsupported, "an SFTP server cannot copy").with_op("copy").with_key(from))
+        Err(Error::new(Kind::Unsupported, "an SFTP server cannot copy")
+            .with_op("copy")
+            .with_key(from))
     }
 }
 

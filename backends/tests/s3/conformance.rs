@@ -11,20 +11,34 @@ use walport_engine::storage::{Result, Store};
 use crate::servers::{Server, s3s, versitygw};
 use crate::{KEYS, open};
 
-async fn opened(target: &'static str, endpoint: String, more: Vec<(&'static str, &'static str)>) -> Result<S3> {
+async fn opened(
+    target: &'static str,
+    endpoint: String,
+    more: Vec<(&'static str, &'static str)>,
+) -> Result<S3> {
     let own = [("AWS_ENDPOINT", endpoint.as_str()), ("S3_MAX_PART_SIZE", "5242880")];
     let values: Vec<_> = own.iter().chain(&KEYS).chain(&more).copied().collect();
     open(target, &values, 0).await
 }
 
-async fn suite(name: &str, server: &Server, more: &[(&'static str, &'static str)], tells_unfinished: bool, skips: &[&str]) -> Report {
+async fn suite(
+    name: &str,
+    server: &Server,
+    more: &[(&'static str, &'static str)],
+    tells_unfinished: bool,
+    skips: &[&str],
+) -> Report {
     let address: SocketAddr = server.endpoint.strip_prefix("http://").unwrap().parse().unwrap();
     // The bucket's name is short, and there is no path: s3s-fs has little room for keys.
     let target = "s3://bkt";
     let (counted, faults) = (Faults::new(), Faults::new());
-    let (plain, broken) = (Proxy::start(address, counted.clone()).await.unwrap(), Proxy::start(address, faults.clone()).await.unwrap());
+    let (plain, broken) = (
+        Proxy::start(address, counted.clone()).await.unwrap(),
+        Proxy::start(address, faults.clone()).await.unwrap(),
+    );
     let (direct, indirect) = (plain.url(), broken.url());
-    let (settings, settings_2, settings_3, own) = (more.to_vec(), more.to_vec(), more.to_vec(), server.endpoint.clone());
+    let (settings, settings_2, settings_3, own) =
+        (more.to_vec(), more.to_vec(), more.to_vec(), server.endpoint.clone());
     let mut subject = Subject::new(name, move || {
         let store = opened(target, direct.clone(), settings.clone());
         Box::pin(async move { Ok(Arc::new(store.await?) as Store) })
@@ -58,12 +72,23 @@ async fn s3s_fs_passes_what_it_can() {
     let server = s3s();
     let skips = ["create.", "put.no-leftovers", "delete.retained", "memory."];
     let report = suite("s3s-fs", &server, &[("WALPORT_S3_CONDITIONAL", "no")], false, &skips).await;
-    assert_eq!(report.failures(), ["get.missing", "head.missing", "keys.awkward", "keys.longest", "delete.exact"], "{report}");
+    assert_eq!(
+        report.failures(),
+        ["get.missing", "head.missing", "keys.awkward", "keys.longest", "delete.exact"],
+        "{report}"
+    );
 }
 
 #[tokio::test]
 async fn versitygw_passes_the_suite() {
     let server = versitygw();
-    let report = suite("versitygw", &server, &[], true, &["delete.retained", "memory.bounded", "memory.concurrent"]).await;
+    let report = suite(
+        "versitygw",
+        &server,
+        &[],
+        true,
+        &["delete.retained", "memory.bounded", "memory.concurrent"],
+    )
+    .await;
     assert!(report.is_success(), "{report}");
 }

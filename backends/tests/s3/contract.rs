@@ -78,7 +78,13 @@ async fn reading(store: &S3) {
     let name = key("reading/object");
     let data = bytes(100_000);
     store.put_bytes(&name, data.clone(), Put::default()).await.unwrap();
-    for (range, wanted) in [(0..1, 0..1), (10..99_999, 10..99_999), (99_999..200_000, 99_999..100_000), (100_000..100_001, 100_000..100_000), (5..5, 5..5)] {
+    for (range, wanted) in [
+        (0..1, 0..1),
+        (10..99_999, 10..99_999),
+        (99_999..200_000, 99_999..100_000),
+        (100_000..100_001, 100_000..100_000),
+        (5..5, 5..5),
+    ] {
         let object = store.get(&name, Get::range(range.clone())).await.unwrap();
         assert_eq!(object.range, wanted, "{range:?}");
         assert_eq!(object.meta.size, 100_000);
@@ -87,7 +93,11 @@ async fn reading(store: &S3) {
     }
     let past = store.get(&name, Get::range(100_001..100_002)).await.unwrap_err();
     assert_eq!(past.kind(), Kind::Invalid);
-    for missing in [store.get(&key("reading/none"), Get::default()).await.map(drop), store.head(&key("reading/none")).await.map(drop), store.head(&key("reading/")).await.map(drop)] {
+    for missing in [
+        store.get(&key("reading/none"), Get::default()).await.map(drop),
+        store.head(&key("reading/none")).await.map(drop),
+        store.head(&key("reading/")).await.map(drop),
+    ] {
         let error = missing.unwrap_err();
         assert_eq!((error.kind(), error.class()), (Kind::NotFound, Class::Never));
     }
@@ -96,7 +106,10 @@ async fn reading(store: &S3) {
     store.get(&name, pinned.clone()).await.unwrap();
     store.put_bytes(&name, "another", Put::default()).await.unwrap();
     assert_eq!(store.get(&name, pinned).await.unwrap_err().kind(), Kind::Changed);
-    assert_eq!(store.get(&name, Get { range: None, version }).await.unwrap_err().kind(), Kind::Changed);
+    assert_eq!(
+        store.get(&name, Get { range: None, version }).await.unwrap_err().kind(),
+        Kind::Changed
+    );
 }
 
 async fn creating(store: &S3) {
@@ -104,7 +117,8 @@ async fn creating(store: &S3) {
         let name = key(&format!("creating/{size}"));
         let first = bytes(size);
         store.put(&name, unsized_body(&first), Put::create()).await.unwrap();
-        let error = store.put(&name, unsized_body(&bytes(size + 1)), Put::create()).await.unwrap_err();
+        let error =
+            store.put(&name, unsized_body(&bytes(size + 1)), Put::create()).await.unwrap_err();
         assert_eq!((error.kind(), error.class()), (Kind::AlreadyExists, Class::Never), "{error}");
         assert_eq!(store.get_bytes(&name, 1 << 30).await.unwrap(), first);
     }
@@ -123,7 +137,8 @@ async fn aborting(store: &S3) {
     let name = key("aborting/object");
     for size in [10, 2 * PART + 1] {
         let broken = stream::iter([Ok(bytes(size)), Err(Error::new(Kind::Corrupt, "on purpose"))]);
-        let error = store.put(&name, Body::stream(None, broken.boxed()), Put::default()).await.unwrap_err();
+        let error =
+            store.put(&name, Body::stream(None, broken.boxed()), Put::default()).await.unwrap_err();
         assert_eq!((error.kind(), error.key()), (Kind::Corrupt, Some("aborting/object")));
         assert_eq!(store.head(&name).await.unwrap_err().kind(), Kind::NotFound);
         nothing_unfinished(store).await;
@@ -142,9 +157,16 @@ async fn listing(store: &S3) {
     assert_eq!(level.len(), 32);
     assert_eq!(level[30..], ["listing/deep/", "listing/deeper/"]);
     let after = List { recursive: true, after: Some(key("listing/28")) };
-    assert_eq!(objects(store, "listing/", after).await, ["listing/29", "listing/deep/a", "listing/deep/b", "listing/deeper/c"]);
+    assert_eq!(
+        objects(store, "listing/", after).await,
+        ["listing/29", "listing/deep/a", "listing/deep/b", "listing/deeper/c"]
+    );
     assert!(objects(store, "nothing/", List::recursive()).await.is_empty());
-    let Entry::Object(first, meta) = &store.list_all(&key("listing/"), List::recursive()).await.unwrap()[0] else { panic!("no object") };
+    let Entry::Object(first, meta) =
+        &store.list_all(&key("listing/"), List::recursive()).await.unwrap()[0]
+    else {
+        panic!("no object")
+    };
     let head = store.head(first).await.unwrap();
     assert_eq!((meta.size, meta.modified.timestamp()), (head.size, head.modified.timestamp()));
 }
@@ -195,7 +217,9 @@ async fn every_checksum_is_taken() {
             let store = store(server, &[("WALPORT_S3_CHECKSUM", checksum)]).await;
             for size in [0, 1000, 2 * PART + 1] {
                 let (name, data) = (key(&format!("{checksum}/{size}")), bytes(size));
-                store.put(&name, unsized_body(&data), Put::default()).await.unwrap_or_else(|error| panic!("{checksum} {size} {}: {error}", server.endpoint));
+                store.put(&name, unsized_body(&data), Put::default()).await.unwrap_or_else(
+                    |error| panic!("{checksum} {size} {}: {error}", server.endpoint),
+                );
                 assert_eq!(store.get_bytes(&name, 1 << 30).await.unwrap(), data);
             }
         }
@@ -205,7 +229,8 @@ async fn every_checksum_is_taken() {
 #[tokio::test]
 async fn large_objects_are_copied_in_parts() {
     let server = versitygw();
-    let store = store(&server, &[("WALPORT_S3_COPY_LIMIT", "5MiB"), ("WALPORT_S3_PRESET", "minio")]).await;
+    let store =
+        store(&server, &[("WALPORT_S3_COPY_LIMIT", "5MiB"), ("WALPORT_S3_PRESET", "minio")]).await;
     let data = bytes(2 * PART + 12_345);
     store.put_bytes(&key("from"), data.clone(), Put::default()).await.unwrap();
     let copied = store.copy(&key("from"), &key("to")).await.unwrap();
@@ -225,7 +250,8 @@ async fn one_of_many_creators_wins() {
             async move { (n, store.put(name, unsized_body(&data), Put::create()).await) }
         });
         let done = futures_util::future::join_all(racers).await;
-        let won: Vec<u8> = done.iter().filter(|(_, result)| result.is_ok()).map(|(n, _)| *n).collect();
+        let won: Vec<u8> =
+            done.iter().filter(|(_, result)| result.is_ok()).map(|(n, _)| *n).collect();
         assert_eq!(won.len(), 1, "{done:?}");
         for (_, result) in done.iter().filter(|(_, result)| result.is_err()) {
             assert_eq!(result.as_ref().unwrap_err().kind(), Kind::AlreadyExists);
@@ -240,11 +266,31 @@ async fn wrong_settings_are_named_at_once() {
     let name = key("x");
     let endpoint = ("AWS_ENDPOINT", server.endpoint.as_str());
     for (target, values, kind, hint) in [
-        ("s3://bucket", [endpoint, KEYS[0], ("AWS_SECRET_ACCESS_KEY", "wrong")], Kind::Unauthenticated, "AWS_SECRET_ACCESS_KEY"),
-        ("s3://bucket", [endpoint, ("AWS_ACCESS_KEY_ID", "stranger"), KEYS[1]], Kind::Unauthenticated, "AWS_ACCESS_KEY_ID"),
+        (
+            "s3://bucket",
+            [endpoint, KEYS[0], ("AWS_SECRET_ACCESS_KEY", "wrong")],
+            Kind::Unauthenticated,
+            "AWS_SECRET_ACCESS_KEY",
+        ),
+        (
+            "s3://bucket",
+            [endpoint, ("AWS_ACCESS_KEY_ID", "stranger"), KEYS[1]],
+            Kind::Unauthenticated,
+            "AWS_ACCESS_KEY_ID",
+        ),
         ("s3://no-such-bucket", [endpoint, KEYS[0], KEYS[1]], Kind::Config, "bucket"),
-        ("s3://bucket", [("AWS_ENDPOINT", "http://127.0.0.1:1"), KEYS[0], KEYS[1]], Kind::Unavailable, "Nothing listens"),
-        ("s3://bucket", [("AWS_ENDPOINT", "https://no-such-host.invalid"), KEYS[0], KEYS[1]], Kind::Unavailable, "host name"),
+        (
+            "s3://bucket",
+            [("AWS_ENDPOINT", "http://127.0.0.1:1"), KEYS[0], KEYS[1]],
+            Kind::Unavailable,
+            "Nothing listens",
+        ),
+        (
+            "s3://bucket",
+            [("AWS_ENDPOINT", "https://no-such-host.invalid"), KEYS[0], KEYS[1]],
+            Kind::Unavailable,
+            "host name",
+        ),
     ] {
         let store = open(target, &values, 0).await.unwrap();
         let put = store.put_bytes(&name, "x", Put::default()).await.unwrap_err();
@@ -253,7 +299,10 @@ async fn wrong_settings_are_named_at_once() {
         for error in [put, get, list] {
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.hint().unwrap().contains(hint), "{error}: {:?}", error.hint());
-            assert!(!error.to_string().contains('\n') && !error.to_string().contains("walport-secret"), "{error}");
+            assert!(
+                !error.to_string().contains('\n') && !error.to_string().contains("walport-secret"),
+                "{error}"
+            );
         }
         // A HEAD has no words, and yet no missing bucket is taken for a missing object.
         assert_ne!(store.head(&name).await.unwrap_err().kind(), Kind::NotFound, "{target}");
@@ -275,14 +324,26 @@ async fn tls_is_trusted_only_when_it_should_be() {
     reading(&safe).await;
     let crossed = server.endpoint.replace("https", "http");
     let other = plain.endpoint.replace("http", "https");
-    for (endpoint, hint) in [(server.endpoint.as_str(), "S3_CA_CERT_FILE"), (other.as_str(), "does not speak TLS")] {
+    for (endpoint, hint) in
+        [(server.endpoint.as_str(), "S3_CA_CERT_FILE"), (other.as_str(), "does not speak TLS")]
+    {
         let values = [("AWS_ENDPOINT", endpoint), KEYS[0], KEYS[1]];
-        let error = open("s3://bucket", &values, 5).await.unwrap().get(&key("x"), Get::default()).await.unwrap_err();
+        let error = open("s3://bucket", &values, 5)
+            .await
+            .unwrap()
+            .get(&key("x"), Get::default())
+            .await
+            .unwrap_err();
         assert_eq!((error.kind(), error.class()), (Kind::Config, Class::Never), "{error}");
         assert!(error.hint().unwrap().contains(hint), "{error}: {:?}", error.hint());
     }
     let values = [("AWS_ENDPOINT", crossed.as_str()), KEYS[0], KEYS[1]];
-    open("s3://bucket", &values, 0).await.unwrap().get(&key("x"), Get::default()).await.unwrap_err();
+    open("s3://bucket", &values, 0)
+        .await
+        .unwrap()
+        .get(&key("x"), Get::default())
+        .await
+        .unwrap_err();
     let missing = [("S3_CA_CERT_FILE", "/nonexistent/ca.pem"), ("AWS_ENDPOINT", crossed.as_str())];
     assert_eq!(open("s3://bucket", &missing, 0).await.unwrap_err().kind(), Kind::Config);
 }

@@ -34,4 +34,5 @@ async fn open(target: &str, values: &[(&str, &str)], retries: u32) -> Result<S3>
 }
 
 /// Keys that any server takes that checks none.
-const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "walport"), ("AWS_SECRET_ACCESS_KEY", "walport-secret")];
+const KEYS: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "walport"), ("AWS_SECRET_ACCESS_KEY", "walport-secret")];

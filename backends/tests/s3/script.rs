@@ -98,7 +98,11 @@ async fn converse(mut socket: TcpStream, play: Arc<Play>, asked: Arc<Mutex<Vec<A
         match play(&request, before) {
             Reply::Answer(head, body) => {
                 // The head of an answer to HEAD says what the body would be.
-                let announced = if head.to_ascii_lowercase().contains("content-length") { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+                let announced = if head.to_ascii_lowercase().contains("content-length") {
+                    String::new()
+                } else {
+                    format!("Content-Length: {}\r\n", body.len())
+                };
                 let mut bytes = format!("HTTP/1.1 {head}{announced}\r\n").into_bytes();
                 if request.method != "HEAD" {
                     bytes.extend(body);
@@ -108,7 +112,9 @@ async fn converse(mut socket: TcpStream, play: Arc<Play>, asked: Arc<Mutex<Vec<A
                 }
             }
             Reply::Cut(announced, body) => {
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {announced}\r\nLast-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\nETag: \"v\"\r\n\r\n");
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {announced}\r\nLast-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\nETag: \"v\"\r\n\r\n"
+                );
                 let _ = socket.write_all(&[head.as_bytes(), &body].concat()).await;
                 let _ = socket.shutdown().await;
                 return;
@@ -128,8 +134,10 @@ async fn read(socket: &mut TcpStream) -> Option<Asked> {
     let mut lines = text.lines();
     let mut first = lines.next()?.split(' ');
     let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
-    let headers: HashMap<String, String> =
-        lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+    let headers: HashMap<String, String> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
     let size = headers.get("content-length").map_or(0, |text| text.parse().unwrap());
     let mut body = vec![0; size];
     socket.read_exact(&mut body).await.ok()?;

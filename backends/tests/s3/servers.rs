@@ -67,14 +67,24 @@ pub fn versitygw() -> Server {
 /// The same behind TLS; the certificate of its authority is `ca.pem` in `folder`.
 pub fn versitygw_with_tls(folder: &Path) -> Server {
     let openssl = |arguments: &str| {
-        let done = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
-        assert!(done.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&done.stderr));
+        let done = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(
+            done.status.success(),
+            "openssl {arguments}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     };
     std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
     openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=authority -days 2"));
     openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=server"));
-    openssl("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem");
+    openssl(
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
+    );
     gateway(Some(folder))
 }
 
@@ -84,7 +94,10 @@ fn gateway(tls: Option<&Path>) -> Server {
     if let Some(cache) = std::env::var_os("WALPORT_TEST_CACHE") {
         caches.insert(0, cache.into());
     }
-    let program = caches.iter().map(|cache| cache.join("versitygw/versitygw")).find(|program| program.exists());
+    let program = caches
+        .iter()
+        .map(|cache| cache.join("versitygw/versitygw"))
+        .find(|program| program.exists());
     let program = program.expect("versitygw is missing: run tests/setup");
     let data = tempfile::tempdir().unwrap();
     for bucket in ["bucket", "bkt"] {
@@ -95,7 +108,11 @@ fn gateway(tls: Option<&Path>) -> Server {
     let mut command = Command::new(program);
     command.args(["--port", &address, "--quiet"]);
     if let Some(folder) = tls {
-        command.arg("--cert").arg(folder.join("server.pem")).arg("--key").arg(folder.join("server.key"));
+        command
+            .arg("--cert")
+            .arg(folder.join("server.pem"))
+            .arg("--key")
+            .arg(folder.join("server.key"));
     }
     let child = command
         .arg("posix")
@@ -108,7 +125,8 @@ fn gateway(tls: Option<&Path>) -> Server {
         .spawn()
         .unwrap();
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let server = Server { endpoint: format!("{scheme}://{address}"), _data: data, child: Some(child) };
+    let server =
+        Server { endpoint: format!("{scheme}://{address}"), _data: data, child: Some(child) };
     let begun = Instant::now();
     while TcpStream::connect(&address).is_err() {
         assert!(begun.elapsed() < Duration::from_secs(30), "versitygw does not answer");

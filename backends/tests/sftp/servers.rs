@@ -47,14 +47,20 @@ fn wait_for(port: u16, child: &mut Child, what: &str) {
 }
 
 fn must_run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; tests/setup installs it"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}; tests/setup installs it"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Makes a key pair and gives the path of the private key.
 pub fn key(folder: &Path, name: &str, kind: &str) -> PathBuf {
     let path = folder.join(name);
-    must_run(Command::new("ssh-keygen").args(["-q", "-N", "", "-C", "test", "-t", kind, "-f"]).arg(&path));
+    must_run(
+        Command::new("ssh-keygen")
+            .args(["-q", "-N", "", "-C", "test", "-t", kind, "-f"])
+            .arg(&path),
+    );
     path
 }
 
@@ -111,7 +117,18 @@ pub fn rclone() -> Server {
         .arg(format!("127.0.0.1:{port}"))
         .arg("--key")
         .arg(&host)
-        .args(["--vfs-cache-mode", "writes", "--dir-cache-time", "0s", "--poll-interval", "0s", "--vfs-write-back", "0s", "--config", "/dev/null"])
+        .args([
+            "--vfs-cache-mode",
+            "writes",
+            "--dir-cache-time",
+            "0s",
+            "--poll-interval",
+            "0s",
+            "--vfs-write-back",
+            "0s",
+            "--config",
+            "/dev/null",
+        ])
         .arg("--cache-dir")
         .arg(at("cache"))
         .arg(at("served"))

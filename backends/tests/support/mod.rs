@@ -17,7 +17,10 @@ use walport_engine::storage::{Backend, Body, Open, Result, Store};
 /// A file that `tests/setup` installs. Without it the test fails: a test that
 /// did not run has not passed.
 pub fn installed(path: &str) -> PathBuf {
-    let mut caches = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.test")), "/var/cache/walport-test".into()];
+    let mut caches = vec![
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.test")),
+        "/var/cache/walport-test".into(),
+    ];
     if let Some(cache) = std::env::var_os("WALPORT_TEST_CACHE") {
         caches.insert(0, cache.into());
     }
@@ -94,7 +97,12 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 /// Opens a store with these settings and a budget of 64 MiB.
-pub async fn open(backend: &Backend, target: &str, values: &[(&str, &str)], retries: u32) -> Result<Store> {
+pub async fn open(
+    backend: &Backend,
+    target: &str,
+    values: &[(&str, &str)],
+    retries: u32,
+) -> Result<Store> {
     let mut settings = Settings::new(Arc::new(Table::new(backend.settings)));
     for (name, value) in values {
         settings.set(name, value, Source::Flag((*name).to_owned()))?;

@@ -131,5 +131,10 @@ fn record(line: &FileLine) -> Result<FileRecord> {
 fn local_time((seconds, nanoseconds): (i64, u32)) -> Result<DateTime<FixedOffset>> {
     DateTime::from_timestamp(seconds, nanoseconds)
         .map(|time| time.with_timezone(&Local).fixed_offset())
-        .ok_or_else(|| Error::new(crate::Kind::Corrupt, format!("a file was last changed {seconds} s after 1970")))
+        .ok_or_else(|| {
+            Error::new(
+                crate::Kind::Corrupt,
+                format!("a file was last changed {seconds} s after 1970"),
+            )
+        })
 }

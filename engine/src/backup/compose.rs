@@ -89,7 +89,9 @@ impl Updates {
         let folder = parts.next().unwrap_or_default();
         let database = if folder == "global" { Some(0) } else { folder.parse().ok() };
         match (database, node) {
-            (Some(database), Some(node)) => self.counts.get(&(database, node)).copied().unwrap_or(0),
+            (Some(database), Some(node)) => {
+                self.counts.get(&(database, node)).copied().unwrap_or(0)
+            }
             _ => 0,
         }
     }
@@ -161,7 +163,12 @@ pub(super) struct Rating {
 
 impl Rating {
     /// Walks over everything and sorts it on disk, in `folder`.
-    pub(super) fn new(mut walk: Walk, updates: Updates, threshold: u64, folder: PathBuf) -> Result<Self> {
+    pub(super) fn new(
+        mut walk: Walk,
+        updates: Updates,
+        threshold: u64,
+        folder: PathBuf,
+    ) -> Result<Self> {
         let mut headers = Spill::create(&folder)?;
         let mut files = Sorter::new(folder);
         let mut order = 0;
@@ -238,7 +245,8 @@ impl Database {
             match &mut self.rest {
                 Rest::Filling(rest) => {
                     let Some(entry) = self.walk.next()? else {
-                        let Rest::Filling(rest) = std::mem::replace(&mut self.rest, Rest::Done) else {
+                        let Rest::Filling(rest) = std::mem::replace(&mut self.rest, Rest::Done)
+                        else {
                             return Ok(None);
                         };
                         self.rest = Rest::Emptying(rest.read()?);
@@ -296,7 +304,15 @@ mod tests {
         for folder in ["base/1", "base/5", "global"] {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();
         }
-        for file in ["base/1/10", "base/1/11", "base/5/10", "base/5/10.1", "base/5/12_fsm", "global/7", "PG_VERSION"] {
+        for file in [
+            "base/1/10",
+            "base/1/11",
+            "base/5/10",
+            "base/5/10.1",
+            "base/5/12_fsm",
+            "global/7",
+            "PG_VERSION",
+        ] {
             std::fs::write(root.path().join(file), [0; 100]).unwrap();
         }
         root
@@ -305,11 +321,27 @@ mod tests {
     #[test]
     fn files_are_grouped_by_database() {
         let root = tree();
-        let mut source = Source::Database(Database::new(Walk::new(root.path()), &std::env::temp_dir()).unwrap());
-        assert_eq!(names(&mut source), [
-            "/base/1/10", "/base/1/11", "--", "/base/5/10", "/base/5/10.1", "/base/5/12_fsm", "--",
-            "/", "/PG_VERSION", "/base", "/base/1", "/base/5", "/global", "/global/7",
-        ]);
+        let mut source =
+            Source::Database(Database::new(Walk::new(root.path()), &std::env::temp_dir()).unwrap());
+        assert_eq!(
+            names(&mut source),
+            [
+                "/base/1/10",
+                "/base/1/11",
+                "--",
+                "/base/5/10",
+                "/base/5/10.1",
+                "/base/5/12_fsm",
+                "--",
+                "/",
+                "/PG_VERSION",
+                "/base",
+                "/base/1",
+                "/base/5",
+                "/global",
+                "/global/7",
+            ]
+        );
     }
 
     #[test]
@@ -319,12 +351,29 @@ mod tests {
         updates.add(5, 10, 30);
         updates.add(1, 11, 7);
         updates.add(0, 7, 9);
-        let rating = Rating::new(Walk::new(root.path()), updates, 250, std::env::temp_dir()).unwrap();
+        let rating =
+            Rating::new(Walk::new(root.path()), updates, 250, std::env::temp_dir()).unwrap();
         let mut source = Source::Rating(Box::new(rating));
-        assert_eq!(names(&mut source), [
-            "/", "/base", "/base/1", "/base/5", "/global", "--",
-            "/PG_VERSION", "/base/1/10", "--", "/base/5/12_fsm", "--", "/base/1/11", "/global/7", "--",
-            "/base/5/10", "/base/5/10.1",
-        ]);
+        assert_eq!(
+            names(&mut source),
+            [
+                "/",
+                "/base",
+                "/base/1",
+                "/base/5",
+                "/global",
+                "--",
+                "/PG_VERSION",
+                "/base/1/10",
+                "--",
+                "/base/5/12_fsm",
+                "--",
+                "/base/1/11",
+                "/global/7",
+                "--",
+                "/base/5/10",
+                "/base/5/10.1",
+            ]
+        );
     }
 }

@@ -50,8 +50,12 @@ impl Databases {
         while let Some(line) = self.0.next()? {
             match line {
                 Line::Database { name, oid } => document.database(&name, oid)?,
-                Line::Table { name, oid, relfilenode } => document.table(&name, oid, relfilenode)?,
-                Line::Subtable { name, oid, relfilenode } => document.subtable(&name, oid, relfilenode)?,
+                Line::Table { name, oid, relfilenode } => {
+                    document.table(&name, oid, relfilenode)?
+                }
+                Line::Subtable { name, oid, relfilenode } => {
+                    document.subtable(&name, oid, relfilenode)?
+                }
             }
         }
         Ok(())

@@ -43,8 +43,11 @@ pub async fn fetch(context: &Context, options: FetchOptions) -> Result<String> {
     let context = &context.within(&storage);
     let sentinel = list::sentinel(context, &name).await?;
     if let Some(delta) = &sentinel.delta {
-        return Err(Error::new(Kind::Unsupported, format!("{name} is a delta of {}, which this version does not restore", delta.from))
-            .with_hint("Restore a full backup, or this one with WAL-G."));
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("{name} is a delta of {}, which this version does not restore", delta.from),
+        )
+        .with_hint("Restore a full backup, or this one with WAL-G."));
     }
     log::info!("Selecting backup {name}");
     let parts = parts(context, &name).await?;
@@ -121,7 +124,8 @@ fn tablespaces(sentinel: &Sentinel, options: &FetchOptions) -> Result<Option<Tab
     let mut spec = match &options.restore_spec {
         None => sentinel.spec.clone(),
         Some(path) => {
-            let text = fs::read(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+            let text = fs::read(path)
+                .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
             Some(TablespaceSpec::parse(&text).map_err(|error| error.context(path.display()))?)
         }
     };
@@ -137,14 +141,19 @@ fn tablespaces(sentinel: &Sentinel, options: &FetchOptions) -> Result<Option<Tab
 }
 
 fn absolute(path: &Path) -> Result<String> {
-    let path = std::path::absolute(path).map_err(|error| Error::io(format!("cannot use {}", path.display()), error))?;
-    path.into_os_string().into_string().map_err(|path| {
-        Error::new(Kind::Invalid, format!("{} is not valid UTF-8", path.display()))
-    })
+    let path = std::path::absolute(path)
+        .map_err(|error| Error::io(format!("cannot use {}", path.display()), error))?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| Error::new(Kind::Invalid, format!("{} is not valid UTF-8", path.display())))
 }
 
 /// Makes the directories and links that must be there before the first file.
-fn prepare(sentinel: &Sentinel, options: &FetchOptions, spec: Option<TablespaceSpec>) -> Result<Target> {
+fn prepare(
+    sentinel: &Sentinel,
+    options: &FetchOptions,
+    spec: Option<TablespaceSpec>,
+) -> Result<Target> {
     let destination = PathBuf::from(absolute(&options.destination)?);
     let mask = options.mask.as_deref().map(super::unpack::mask).transpose()?;
     empty_directory(&destination)?;
@@ -178,7 +187,8 @@ fn make_directory(path: &Path) -> Result<()> {
 
 fn empty_directory(path: &Path) -> Result<()> {
     make_directory(path)?;
-    let mut entries = fs::read_dir(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+    let mut entries = fs::read_dir(path)
+        .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
     if entries.next().is_none() {
         return Ok(());
     }
@@ -198,7 +208,12 @@ fn check_space(sentinel: &Sentinel, roots: &[PathBuf]) -> Result<()> {
     }
     Err(Error::new(
         Kind::Full,
-        format!("{} has {} MiB free, and the backup needs {} MiB", only.display(), free >> 20, needed.div_ceil(1 << 20)),
+        format!(
+            "{} has {} MiB free, and the backup needs {} MiB",
+            only.display(),
+            free >> 20,
+            needed.div_ceil(1 << 20)
+        ),
     )
     .with_hint("Free space there, or restore to another file system."))
 }

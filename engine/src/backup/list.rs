@@ -92,16 +92,18 @@ pub async fn metadata(context: &Context, name: &str) -> Result<Option<Metadata>>
 /// The sentinel of a backup.
 pub async fn sentinel(context: &Context, name: &str) -> Result<Sentinel> {
     let key = names::sentinel(BASE_BACKUPS, name);
-    let text = context.store.get_bytes(&key, LARGEST).await.map_err(|error| match error.kind() {
-        Kind::NotFound => no_backup(name),
-        _ => error,
-    })?;
+    let text =
+        context.store.get_bytes(&key, LARGEST).await.map_err(|error| match error.kind() {
+            Kind::NotFound => no_backup(name),
+            _ => error,
+        })?;
     Sentinel::parse(&text).map_err(|error| error.with_key(key))
 }
 
 fn no_backup(name: &str) -> Error {
-    Error::new(Kind::NotFound, format!("there is no backup {name}"))
-        .with_hint("`walport backup-list` shows the backups; one without a sentinel is not complete.")
+    Error::new(Kind::NotFound, format!("there is no backup {name}")).with_hint(
+        "`walport backup-list` shows the backups; one without a sentinel is not complete.",
+    )
 }
 
 /// The name of the backup that `selector` means, and the storage it is in.
@@ -118,16 +120,22 @@ pub async fn find(context: &Context, selector: &Selector) -> Result<(String, Str
             }
             Err(no_backup(name))
         }
-        Selector::Latest => names_and_times(context).await?.pop().map(|newest| (newest.name, newest.storage_name)).ok_or_else(|| {
-            Error::new(Kind::NotFound, "there are no backups")
-                .with_hint("Take one with `walport backup-push`, and check the prefix of the storage.")
-        }),
+        Selector::Latest => names_and_times(context)
+            .await?
+            .pop()
+            .map(|newest| (newest.name, newest.storage_name))
+            .ok_or_else(|| {
+                Error::new(Kind::NotFound, "there are no backups").with_hint(
+                    "Take one with `walport backup-push`, and check the prefix of the storage.",
+                )
+            }),
         Selector::UserData(wanted) => by_user_data(context, wanted).await,
     }
 }
 
 async fn by_user_data(context: &Context, wanted: &str) -> Result<(String, String)> {
-    let wanted = gojson::Value::parse(wanted.as_bytes()).map_err(|error| error.context("the user data is not a JSON document"))?;
+    let wanted = gojson::Value::parse(wanted.as_bytes())
+        .map_err(|error| error.context("the user data is not a JSON document"))?;
     let mut matching = Vec::new();
     for info in list(context, true).await? {
         let user_data = match info.detail {
@@ -141,7 +149,13 @@ async fn by_user_data(context: &Context, wanted: &str) -> Result<(String, String
     match matching.as_slice() {
         [only] => Ok(only.clone()),
         [] => Err(Error::new(Kind::NotFound, "no backup has this user data")),
-        several => Err(Error::new(Kind::Invalid, format!("several backups have this user data: {}", several.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")))
-            .with_hint("Give the name of one of them.")),
+        several => Err(Error::new(
+            Kind::Invalid,
+            format!(
+                "several backups have this user data: {}",
+                several.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+            ),
+        )
+        .with_hint("Give the name of one of them.")),
     }
 }

@@ -31,7 +31,9 @@ fn names(path: &str) -> HashMap<u32, String> {
     let mut names = HashMap::new();
     for line in text.lines() {
         let mut fields = line.split(':');
-        if let (Some(name), Some(id)) = (fields.next(), fields.nth(1).and_then(|id| id.parse().ok())) {
+        if let (Some(name), Some(id)) =
+            (fields.next(), fields.nth(1).and_then(|id| id.parse().ok()))
+        {
             names.entry(id).or_insert_with(|| name.to_owned());
         }
     }

@@ -135,7 +135,9 @@ impl Job {
             kind: match &entry.what {
                 What::File => tar::Kind::File,
                 What::Directory => tar::Kind::Directory,
-                What::Link(target) => tar::Kind::Symlink { target: target.as_os_str().as_bytes().to_vec() },
+                What::Link(target) => {
+                    tar::Kind::Symlink { target: target.as_os_str().as_bytes().to_vec() }
+                }
             },
         }
     }
@@ -177,8 +179,14 @@ impl Part<'_> {
         let (Some(catalog), Some(entries)) = (&self.job.catalog, &mut self.entries) else {
             return Ok(());
         };
-        let updates = self.job.source.lock().unwrap_or_else(PoisonError::into_inner).updates(&entry.name);
-        catalog.file(&FileLine { name: entry.name.clone(), mtime: entry.mtime, corrupt, updates })?;
+        let updates =
+            self.job.source.lock().unwrap_or_else(PoisonError::into_inner).updates(&entry.name);
+        catalog.file(&FileLine {
+            name: entry.name.clone(),
+            mtime: entry.mtime,
+            corrupt,
+            updates,
+        })?;
         entries.push(&entry.name)
     }
 

@@ -25,13 +25,13 @@ use super::walk::Walk;
 use crate::codec::{Pipeline, transfer};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
+use crate::layout::gojson::Value;
 use crate::layout::names::{self, BASE_BACKUPS};
 use crate::layout::tar::{self, Header, TarWriter};
-use crate::layout::gojson::Value;
 use crate::layout::{Metadata, Sentinel, Tablespace, TablespaceSpec, gotime};
 use crate::memory::Pool;
-use crate::progress::Progress;
 use crate::postgres::{self, ArchiveMode, BackupStart, BackupStop, Client, ServerInfo};
+use crate::progress::Progress;
 use crate::storage::{Key, Put, StorageExt};
 
 /// The label of the backup in PostgreSQL's own records.
@@ -73,12 +73,18 @@ pub enum Composer {
 /// Takes a backup and says its name.
 pub async fn push(context: &Context, options: PushOptions) -> Result<String> {
     if options.without_files_metadata && options.composer != Composer::Regular {
-        return Err(Error::new(Kind::Invalid, "--without-files-metadata cannot be combined with a composer")
-            .with_hint("Drop one of the two."));
+        return Err(Error::new(
+            Kind::Invalid,
+            "--without-files-metadata cannot be combined with a composer",
+        )
+        .with_hint("Drop one of the two."));
     }
-    let user_data = options.user_data.as_deref().map(|text| Value::parse(text.as_bytes())).transpose().map_err(|error| {
-        error.context("the user data is not a JSON document")
-    })?;
+    let user_data = options
+        .user_data
+        .as_deref()
+        .map(|text| Value::parse(text.as_bytes()))
+        .transpose()
+        .map_err(|error| error.context("the user data is not a JSON document"))?;
     let client = postgres::connect(&context.settings).await?;
     let server = client.server().await?;
     let directory = check_directory(&options.directory, &server)?;
@@ -110,14 +116,24 @@ pub async fn push(context: &Context, options: PushOptions) -> Result<String> {
 /// one would restore to garbage.
 fn check_directory(given: &Path, server: &ServerInfo) -> Result<PathBuf> {
     let real = |path: &Path| {
-        path.canonicalize().map_err(|error| Error::io(format!("cannot read {}", path.display()), error))
+        path.canonicalize()
+            .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))
     };
     let (given, own) = (real(given)?, real(&server.data_directory)?);
     if given == own {
         return Ok(own);
     }
-    Err(Error::new(Kind::Invalid, format!("{} is not the data directory of the server, which is {}", given.display(), own.display()))
-        .with_hint("Give the server's data directory, or connect to the other server with PGHOST and PGPORT."))
+    Err(Error::new(
+        Kind::Invalid,
+        format!(
+            "{} is not the data directory of the server, which is {}",
+            given.display(),
+            own.display()
+        ),
+    )
+    .with_hint(
+        "Give the server's data directory, or connect to the other server with PGHOST and PGPORT.",
+    ))
 }
 
 fn warn_if_not_archiving(server: &ServerInfo) {
@@ -125,9 +141,13 @@ fn warn_if_not_archiving(server: &ServerInfo) {
         return;
     }
     if server.archive_mode == ArchiveMode::Off {
-        log::warn!("archive_mode is off: without its WAL this backup cannot be restored to a consistent state");
+        log::warn!(
+            "archive_mode is off: without its WAL this backup cannot be restored to a consistent state"
+        );
     } else if server.archive_command.is_empty() && server.archive_library.is_empty() {
-        log::warn!("archive_command is empty: without its WAL this backup cannot be restored to a consistent state");
+        log::warn!(
+            "archive_command is empty: without its WAL this backup cannot be restored to a consistent state"
+        );
     }
 }
 
@@ -143,7 +163,8 @@ async fn updates(context: &Context, client: &Client) -> Result<Updates> {
         let mut rows = pin!(client.updates().await?);
         while let Some(row) = rows.try_next().await? {
             if count.is_multiple_of(STEP) {
-                updates.hold(context.budget.reserve(STEP * EACH, "the rating of 10,000 relations")?);
+                updates
+                    .hold(context.budget.reserve(STEP * EACH, "the rating of 10,000 relations")?);
             }
             count += 1;
             updates.add(row.database, row.relfilenode, row.count);
@@ -181,7 +202,9 @@ impl<'a> Run<'a> {
         let threshold = context.settings.size("WALG_TAR_SIZE_THRESHOLD").unwrap_or(1_073_741_823);
         let verify = verification(options, server, start);
         let rate = context.settings.size("WALG_DISK_RATE_LIMIT");
-        let catalog = (!options.without_files_metadata).then(|| Catalog::create(folder.clone())).transpose()?;
+        let catalog = (!options.without_files_metadata)
+            .then(|| Catalog::create(folder.clone()))
+            .transpose()?;
         let progress = context.progress.clone();
         if progress.is_watched() {
             measure(directory.clone(), progress.clone())?;
@@ -191,7 +214,9 @@ impl<'a> Run<'a> {
             let walk = Walk::new(&root);
             let source = match composer {
                 Composer::Regular => Source::Regular(walk),
-                Composer::Rating => Source::Rating(Box::new(Rating::new(walk, updates, threshold, folder)?)),
+                Composer::Rating => {
+                    Source::Rating(Box::new(Rating::new(walk, updates, threshold, folder)?))
+                }
                 Composer::Database => Source::Database(Database::new(walk, &folder)?),
             };
             Ok(Job {
@@ -226,7 +251,10 @@ impl<'a> Run<'a> {
         let workers = if self.source(Source::is_grouped) { 1 } else { self.context.plan.uploads };
         try_join_all((0..workers).map(|_| self.pack_parts())).await?;
         let control = self.source(|source| source.walk().control().cloned()).ok_or_else(|| {
-            Error::new(Kind::Corrupt, format!("{} has no global/pg_control", self.directory.display()))
+            Error::new(
+                Kind::Corrupt,
+                format!("{} has no global/pg_control", self.directory.display()),
+            )
         })?;
         let pool = self.context.upload_pool()?;
         let key = names::pg_control_tar(BASE_BACKUPS, &self.name, self.pipeline.extension());
@@ -273,7 +301,10 @@ impl<'a> Run<'a> {
 
     /// Stores `backup_label` and `tablespace_map`.
     async fn labels(&self, stop: &BackupStop) -> Result<()> {
-        let files = [("backup_label", stop.backup_label.clone()), ("tablespace_map", stop.tablespace_map.clone())];
+        let files = [
+            ("backup_label", stop.backup_label.clone()),
+            ("tablespace_map", stop.tablespace_map.clone()),
+        ];
         let size: usize = files.iter().map(|(_, text)| text.len()).sum();
         let pool = self.context.upload_pool()?;
         let key = names::backup_label_tar(BASE_BACKUPS, &self.name, self.pipeline.extension());
@@ -354,7 +385,9 @@ impl<'a> Run<'a> {
         }
         let corrupt = self.job.corrupt.load(Ordering::Relaxed);
         if corrupt > 0 {
-            log::warn!("{corrupt} pages have a wrong checksum; see CorruptBlocks in files_metadata.json");
+            log::warn!(
+                "{corrupt} pages have a wrong checksum; see CorruptBlocks in files_metadata.json"
+            );
         }
         let key = names::sentinel(BASE_BACKUPS, &self.name);
         store.put_bytes(&key, sentinel.to_json()?, Put::default()).await?;
@@ -377,11 +410,15 @@ impl<'a> Run<'a> {
         };
         let pool = self.context.upload_pool()?;
         let (body, done) = transfer::plain_once(&pool, move |to| {
-            catalog.write(to, |document| databases.map_or(Ok(()), |databases| databases.write(document)))
+            catalog.write(to, |document| {
+                databases.map_or(Ok(()), |databases| databases.write(document))
+            })
         });
         let key = names::files_metadata(BASE_BACKUPS, &self.name);
         self.context.store.put(&key, body, self.context.put(&pool)).await?;
-        done.await.map_err(|_| Error::new(Kind::Internal, "the file list was not written whole").with_key(&key))
+        done.await.map_err(|_| {
+            Error::new(Kind::Internal, "the file list was not written whole").with_key(&key)
+        })
     }
 }
 
@@ -408,7 +445,12 @@ fn verification(options: &PushOptions, server: &ServerInfo, start: &BackupStart)
         log::warn!("page checksums are not verified: the cluster has none");
         return None;
     }
-    Some(Verify { block_size: server.block_size, segment_blocks: SEGMENT_BLOCKS, start_lsn: start.lsn, all: options.store_all_corrupt })
+    Some(Verify {
+        block_size: server.block_size,
+        segment_blocks: SEGMENT_BLOCKS,
+        start_lsn: start.lsn,
+        all: options.store_all_corrupt,
+    })
 }
 
 fn label_header(name: &str, size: u64) -> Header {

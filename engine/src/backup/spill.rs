@@ -38,14 +38,20 @@ impl<T: Serialize + DeserializeOwned> Spill<T> {
             Error::io(format!("cannot create a temporary file in {}", folder.display()), error)
                 .with_hint("Set WALPORT_SPILL_DIR to a directory that Walport may write to.")
         })?;
-        Ok(Self { file: BufWriter::with_capacity(BUFFER, file), length: 0, record: Vec::new(), kind: PhantomData })
+        Ok(Self {
+            file: BufWriter::with_capacity(BUFFER, file),
+            length: 0,
+            record: Vec::new(),
+            kind: PhantomData,
+        })
     }
 
     /// Appends one item.
     pub(super) fn push(&mut self, item: &T) -> Result<()> {
         self.record.clear();
-        serde_json::to_writer(&mut self.record, item)
-            .map_err(|error| Error::new(Kind::Internal, "cannot spill a record").with_source(error))?;
+        serde_json::to_writer(&mut self.record, item).map_err(|error| {
+            Error::new(Kind::Internal, "cannot spill a record").with_source(error)
+        })?;
         self.file
             .write_all(&(self.record.len() as u32).to_le_bytes())
             .and_then(|()| self.file.write_all(&self.record))
@@ -58,7 +64,12 @@ impl<T: Serialize + DeserializeOwned> Spill<T> {
     pub(super) fn read(self) -> Result<Items<T>> {
         let mut file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
         file.rewind().map_err(failed)?;
-        Ok(Items { file: BufReader::with_capacity(BUFFER, file), left: self.length, record: Vec::new(), kind: PhantomData })
+        Ok(Items {
+            file: BufReader::with_capacity(BUFFER, file),
+            left: self.length,
+            record: Vec::new(),
+            kind: PhantomData,
+        })
     }
 }
 
@@ -87,13 +98,16 @@ impl<T: DeserializeOwned> Items<T> {
         self.file.read_exact(&mut length).map_err(failed)?;
         let length = u32::from_le_bytes(length);
         if length > LONGEST {
-            return Err(Error::new(Kind::Internal, "a temporary file was changed while it was in use"));
+            return Err(Error::new(
+                Kind::Internal,
+                "a temporary file was changed while it was in use",
+            ));
         }
         self.record.resize(length as usize, 0);
         self.file.read_exact(&mut self.record).map_err(failed)?;
-        serde_json::from_slice(&self.record)
-            .map(Some)
-            .map_err(|error| Error::new(Kind::Internal, "cannot read a spilled record").with_source(error))
+        serde_json::from_slice(&self.record).map(Some).map_err(|error| {
+            Error::new(Kind::Internal, "cannot read a spilled record").with_source(error)
+        })
     }
 }
 
@@ -179,8 +193,9 @@ mod tests {
         println!("seed {seed}");
         let mut random = fastrand::Rng::with_seed(seed);
         let folder = std::env::temp_dir();
-        let items: Vec<(u32, String)> =
-            (0..60_000).map(|_| (random.u32(..1000), format!("/base/{}", random.u32(..)))).collect();
+        let items: Vec<(u32, String)> = (0..60_000)
+            .map(|_| (random.u32(..1000), format!("/base/{}", random.u32(..))))
+            .collect();
         let mut list = Spill::create(&folder).unwrap();
         let mut sorter = Sorter::new(folder);
         for item in &items {

@@ -93,7 +93,10 @@ fn what_is_packed_is_unpacked_in_parts_of_the_threshold() {
     assert_eq!(job.payload.load(Ordering::Relaxed), 20_000);
     let to = restore(&parts);
     for number in 0..20 {
-        assert_eq!(fs::read(to.path().join(format!("base/5/{number}"))).unwrap(), vec![number; 1000]);
+        assert_eq!(
+            fs::read(to.path().join(format!("base/5/{number}"))).unwrap(),
+            vec![number; 1000]
+        );
     }
     assert_eq!(fs::read(to.path().join("base/5/empty")).unwrap(), b"");
     let listed = listed(job.catalog.unwrap());
@@ -151,7 +154,11 @@ fn a_mask_chooses_files_and_keeps_what_is_always_needed() {
     let mask = Some(super::unpack::mask("base/*/1259*").unwrap());
     let target = Target::new("/data".into(), Vec::new(), mask, true);
     assert!(target.wants("/base/5/1259") && target.wants("/base/5/1259_fsm"));
-    assert!(!target.wants("/base/5/x/1259") && !target.wants("/global/1259") && !target.wants("tablespace_map"));
+    assert!(
+        !target.wants("/base/5/x/1259")
+            && !target.wants("/global/1259")
+            && !target.wants("tablespace_map")
+    );
     assert!(target.wants("backup_label") && target.wants("/global/pg_control"));
 }
 

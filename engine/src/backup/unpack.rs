@@ -38,12 +38,18 @@ pub(super) struct Target {
 
 /// A pattern of `--mask`: `*` and `?` do not match a slash, as in Go.
 pub(super) fn mask(text: &str) -> Result<Pattern> {
-    Pattern::new(text.trim_start_matches('/'))
-        .map_err(|error| Error::new(Kind::Invalid, format!("--mask {text:?} is not a pattern")).with_source(error))
+    Pattern::new(text.trim_start_matches('/')).map_err(|error| {
+        Error::new(Kind::Invalid, format!("--mask {text:?} is not a pattern")).with_source(error)
+    })
 }
 
 impl Target {
-    pub(super) fn new(root: PathBuf, roots: Vec<PathBuf>, mask: Option<Pattern>, moved: bool) -> Self {
+    pub(super) fn new(
+        root: PathBuf,
+        roots: Vec<PathBuf>,
+        mask: Option<Pattern>,
+        moved: bool,
+    ) -> Self {
         Self {
             root,
             roots,
@@ -69,10 +75,16 @@ impl Target {
     /// it is refused.
     pub(super) fn path(&self, name: &str) -> Result<PathBuf> {
         let relative = Path::new(name.trim_start_matches('/'));
-        if relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        if relative
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        {
             return Ok(self.root.join(relative));
         }
-        Err(Error::new(Kind::Corrupt, format!("the entry {name:?} leads out of the data directory")))
+        Err(Error::new(
+            Kind::Corrupt,
+            format!("the entry {name:?} leads out of the data directory"),
+        ))
     }
 
     /// Whether an entry belongs to what is restored.
@@ -98,7 +110,10 @@ impl Target {
         }
         // PostgreSQL needs it, and a backup whose WAL directory was a link has none.
         let wal = self.root.join("pg_wal");
-        if self.mask.is_none() && fs::symlink_metadata(&wal).is_err() && !self.root.join("pg_xlog").exists() {
+        if self.mask.is_none()
+            && fs::symlink_metadata(&wal).is_err()
+            && !self.root.join("pg_xlog").exists()
+        {
             fs::create_dir(&wal)
                 .and_then(|()| fs::set_permissions(&wal, Permissions::from_mode(0o700)))
                 .map_err(|error| cannot("create", &wal, error))?;
@@ -125,7 +140,9 @@ impl Target {
     /// Makes the control file durable.
     pub(super) fn sync_control(&self) -> Result<()> {
         for path in [self.root.join(CONTROL), self.root.join("global")] {
-            File::open(&path).and_then(|file| file.sync_all()).map_err(|error| cannot("sync", &path, error))?;
+            File::open(&path)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| cannot("sync", &path, error))?;
         }
         Ok(())
     }
@@ -149,17 +166,33 @@ pub(super) fn unpack(from: &mut dyn Read, target: &Target, progress: &Progress) 
     Ok(())
 }
 
-fn place<R: Read>(tar: &mut TarReader<R>, header: &Header, target: &Target, buffer: &mut [u8]) -> Result<()> {
+fn place<R: Read>(
+    tar: &mut TarReader<R>,
+    header: &Header,
+    target: &Target,
+    buffer: &mut [u8],
+) -> Result<()> {
     let path = target.path(&header.name_text())?;
     match &header.kind {
         tar::Kind::File => write_file(tar, header, &path, buffer),
         tar::Kind::Directory => make_directory(&path, header.mode),
         tar::Kind::Symlink { target: to } => note_link(target, &path, header, to),
-        other => Err(Error::new(Kind::Unsupported, format!("the entry {:?} is of a kind that backups do not have: {other:?}", header.name_text()))),
+        other => Err(Error::new(
+            Kind::Unsupported,
+            format!(
+                "the entry {:?} is of a kind that backups do not have: {other:?}",
+                header.name_text()
+            ),
+        )),
     }
 }
 
-fn write_file<R: Read>(tar: &mut TarReader<R>, header: &Header, path: &Path, buffer: &mut [u8]) -> Result<()> {
+fn write_file<R: Read>(
+    tar: &mut TarReader<R>,
+    header: &Header,
+    path: &Path,
+    buffer: &mut [u8],
+) -> Result<()> {
     let mut file = create(path, header.mode)?;
     let mut left = header.size;
     while left > 0 {
@@ -172,7 +205,8 @@ fn write_file<R: Read>(tar: &mut TarReader<R>, header: &Header, path: &Path, buf
 }
 
 fn create(path: &Path, mode: u32) -> Result<File> {
-    let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(mode & 0o777).open(path);
+    let open =
+        || OpenOptions::new().write(true).create(true).truncate(true).mode(mode & 0o777).open(path);
     let file = match open() {
         // Its directory may be in a part that is not unpacked yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -186,19 +220,25 @@ fn create(path: &Path, mode: u32) -> Result<File> {
     .map_err(|error| cannot("create", path, error))?;
     // The mask of the process may have taken bits of group and others away.
     if mode != 0o600 {
-        file.set_permissions(Permissions::from_mode(mode)).map_err(|error| cannot("set the mode of", path, error))?;
+        file.set_permissions(Permissions::from_mode(mode))
+            .map_err(|error| cannot("set the mode of", path, error))?;
     }
     Ok(file)
 }
 
 fn make_parents(folder: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| cannot("create", folder, error))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| cannot("create", folder, error))
 }
 
 fn make_directory(path: &Path, mode: u32) -> Result<()> {
     make_parents(path)?;
-    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|error| cannot("set the mode of", path, error))
+    fs::set_permissions(path, Permissions::from_mode(mode))
+        .map_err(|error| cannot("set the mode of", path, error))
 }
 
 /// WAL-G records the base name of a link instead of its target, so a link that
@@ -207,12 +247,18 @@ fn note_link(target: &Target, path: &Path, header: &Header, to: &[u8]) -> Result
     let to = OsStr::from_bytes(to);
     let own = path.file_name().is_some_and(|name| name == to);
     if own || to.is_empty() {
-        log::warn!("{} was a symbolic link; the backup does not say where to, so it is left out", header.name_text());
+        log::warn!(
+            "{} was a symbolic link; the backup does not say where to, so it is left out",
+            header.name_text()
+        );
         return Ok(());
     }
     let mut links = target.links.lock().unwrap_or_else(PoisonError::into_inner);
     if links.len() == MOST_LINKS {
-        return Err(Error::new(Kind::Unsupported, format!("the backup holds more than {MOST_LINKS} symbolic links")));
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("the backup holds more than {MOST_LINKS} symbolic links"),
+        ));
     }
     links.push((path.to_owned(), PathBuf::from(to)));
     Ok(())

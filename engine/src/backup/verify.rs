@@ -9,8 +9,8 @@ use super::unpack::Target;
 use crate::codec::transfer::{self, ChunkReader};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::layout::{FileRecord, FilesReader, FilesVisitor, Sentinel};
 use crate::layout::names::{self, BASE_BACKUPS};
+use crate::layout::{FileRecord, FilesReader, FilesVisitor, Sentinel};
 use crate::storage::{Get, Object};
 
 /// The file list of a backup, open; `None` if it has none.
@@ -31,10 +31,20 @@ async fn file_list(context: &Context, name: &str, sentinel: &Sentinel) -> Result
 
 /// Fails if a part that the backup lists is not in the store. Part names are few
 /// - one for each GiB - so they are compared in memory.
-pub(super) async fn parts(context: &Context, name: &str, sentinel: &Sentinel, found: &Parts) -> Result<()> {
+pub(super) async fn parts(
+    context: &Context,
+    name: &str,
+    sentinel: &Sentinel,
+    found: &Parts,
+) -> Result<()> {
     let Some(list) = file_list(context, name, sentinel).await? else { return Ok(()) };
-    let present: HashSet<String> =
-        found.data.iter().chain(&found.labels).chain(&found.control).map(|key| key.name().to_owned()).collect();
+    let present: HashSet<String> = found
+        .data
+        .iter()
+        .chain(&found.labels)
+        .chain(&found.control)
+        .map(|key| key.name().to_owned())
+        .collect();
     let missing = transfer::read(list, move |from: &mut ChunkReader| {
         let mut visitor = MissingParts { present, missing: Vec::new() };
         FilesReader::new(from).visit(&mut visitor)?;
@@ -117,6 +127,11 @@ fn size(name: &str, sentinel: &Sentinel, target: &Target, control_follows: bool)
     if !sentinel.files_metadata_disabled || expected == 0 || expected == seen {
         return Ok(());
     }
-    Err(Error::new(Kind::Corrupt, format!("{name} holds {seen} bytes, where its sentinel says {expected}"))
-        .with_hint("The backup is damaged; global/pg_control was not restored, so this cluster cannot start."))
+    Err(Error::new(
+        Kind::Corrupt,
+        format!("{name} holds {seen} bytes, where its sentinel says {expected}"),
+    )
+    .with_hint(
+        "The backup is damaged; global/pg_control was not restored, so this cluster cannot start.",
+    ))
 }

@@ -14,9 +14,23 @@ use crate::error::{Error, Kind, Result};
 /// Left out wherever they are: files are dropped, directories are kept empty.
 /// The list is WAL-G's.
 pub(super) const EXCLUDED: &[&str] = &[
-    "log", "pg_log", "pg_xlog", "pg_wal", "pgsql_tmp", "postgresql.auto.conf.tmp",
-    "postmaster.pid", "postmaster.opts", "recovery.conf", "pg_dynshmem", "pg_notify",
-    "pg_replslot", "pg_serial", "pg_stat_tmp", "pg_snapshots", "pg_subtrans", "standby.signal",
+    "log",
+    "pg_log",
+    "pg_xlog",
+    "pg_wal",
+    "pgsql_tmp",
+    "postgresql.auto.conf.tmp",
+    "postmaster.pid",
+    "postmaster.opts",
+    "recovery.conf",
+    "pg_dynshmem",
+    "pg_notify",
+    "pg_replslot",
+    "pg_serial",
+    "pg_stat_tmp",
+    "pg_snapshots",
+    "pg_subtrans",
+    "standby.signal",
 ];
 
 /// The file that is stored apart, and last.
@@ -157,8 +171,11 @@ impl Walk {
             return Ok(Some(entry(name, What::Link(target), meta)));
         }
         if !kind.is_file() {
-            return Err(Error::new(Kind::Unsupported, format!("{} is neither a file, a directory nor a link", path.display()))
-                .with_hint("Remove it from the data directory, then take the backup again."));
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!("{} is neither a file, a directory nor a link", path.display()),
+            )
+            .with_hint("Remove it from the data directory, then take the backup again."));
         }
         let entry = entry(name, What::File, meta);
         if base == CONTROL_FILE {
@@ -237,7 +254,10 @@ impl Names {
                 return Err(not_utf8(&path.join(name)));
             }
             let start = u32::try_from(text.len()).map_err(|_| {
-                Error::new(Kind::Unsupported, format!("{} holds more than 4 GiB of file names", path.display()))
+                Error::new(
+                    Kind::Unsupported,
+                    format!("{} holds more than 4 GiB of file names", path.display()),
+                )
             })?;
             order.push((start, name.len() as u16));
             text.extend_from_slice(name.as_bytes());
@@ -274,8 +294,13 @@ mod tests {
         symlink(root.path().join("ts/"), data.join("pg_tblspc/16384")).unwrap();
         symlink("../elsewhere", data.join("conf")).unwrap();
         for (file, size) in [
-            ("PG_VERSION", 3), ("base/5/10", 8192), ("base/5/2", 0), ("global/pg_control", 8192),
-            ("pg_wal/000000010000000000000001", 9), ("postmaster.pid", 5), ("pg_stat_tmp/x", 1),
+            ("PG_VERSION", 3),
+            ("base/5/10", 8192),
+            ("base/5/2", 0),
+            ("global/pg_control", 8192),
+            ("pg_wal/000000010000000000000001", 9),
+            ("postmaster.pid", 5),
+            ("pg_stat_tmp/x", 1),
             ("../ts/PG_17/5/77", 16384),
         ] {
             fs::write(data.join(file), vec![1; size]).unwrap();
@@ -292,11 +317,25 @@ mod tests {
             seen.push((entry.name, entry.size));
         }
         let names: Vec<_> = seen.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, [
-            "/", "/PG_VERSION", "/base", "/base/5", "/base/5/10", "/base/5/2", "/conf", "/global",
-            "/pg_stat_tmp", "/pg_tblspc", "/pg_tblspc/16384/PG_17", "/pg_tblspc/16384/PG_17/5",
-            "/pg_tblspc/16384/PG_17/5/77", "/pg_wal",
-        ]);
+        assert_eq!(
+            names,
+            [
+                "/",
+                "/PG_VERSION",
+                "/base",
+                "/base/5",
+                "/base/5/10",
+                "/base/5/2",
+                "/conf",
+                "/global",
+                "/pg_stat_tmp",
+                "/pg_tblspc",
+                "/pg_tblspc/16384/PG_17",
+                "/pg_tblspc/16384/PG_17/5",
+                "/pg_tblspc/16384/PG_17/5/77",
+                "/pg_wal",
+            ]
+        );
         assert_eq!(walk.control().unwrap().name, "/global/pg_control");
         assert_eq!(walk.tablespaces()[0].name, "16384");
         assert_eq!(Path::new(&walk.tablespaces()[0].target), root.path().join("ts"));

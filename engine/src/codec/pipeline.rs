@@ -20,7 +20,11 @@ pub struct Codecs {
 impl Codecs {
     /// `readable` is what objects may be decoded with; `writer` compresses what
     /// is written; `cipher` encrypts it, and decrypts what is read.
-    pub fn new(readable: Vec<SharedCodec>, writer: SharedCodec, cipher: Option<SharedCodec>) -> Self {
+    pub fn new(
+        readable: Vec<SharedCodec>,
+        writer: SharedCodec,
+        cipher: Option<SharedCodec>,
+    ) -> Self {
         Self { readable, writer, cipher }
     }
 
@@ -33,11 +37,8 @@ impl Codecs {
     /// dot; empty or `tar` is no compression).
     pub fn reader(&self, extension: &str) -> Result<Pipeline> {
         let wanted = if extension == "tar" { "" } else { extension };
-        let compressor = self
-            .readable
-            .iter()
-            .find(|codec| codec.extension() == wanted)
-            .ok_or_else(|| {
+        let compressor =
+            self.readable.iter().find(|codec| codec.extension() == wanted).ok_or_else(|| {
                 Error::new(Kind::Unsupported, format!("no codec reads the extension {extension:?}"))
             })?;
         Ok(Pipeline { compressor: compressor.clone(), cipher: self.cipher.clone() })
@@ -122,7 +123,8 @@ impl<'a> Chain<'a> {
 
 impl Write for Shared<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let mut inner = self.0.lock().map_err(|_| io::Error::other("the cipher's thread failed"))?;
+        let mut inner =
+            self.0.lock().map_err(|_| io::Error::other("the cipher's thread failed"))?;
         match inner.as_mut() {
             Some(inner) => inner.write(data),
             None => Err(io::Error::other("the cipher is finished")),
@@ -130,8 +132,9 @@ impl Write for Shared<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let mut inner = self.0.lock().map_err(|_| io::Error::other("the cipher's thread failed"))?;
-        inner.as_mut().map_or(Ok(()), |inner| inner.flush())
+        let mut inner =
+            self.0.lock().map_err(|_| io::Error::other("the cipher's thread failed"))?;
+        inner.as_mut().map_or(Ok(()), std::io::Write::flush)
     }
 }
 
@@ -148,7 +151,8 @@ impl Write for Chain<'_> {
 impl Finish for Chain<'_> {
     fn finish(self: Box<Self>) -> io::Result<()> {
         self.outer.finish()?;
-        let inner = self.inner.lock().map_err(|_| io::Error::other("the cipher's thread failed"))?.take();
+        let inner =
+            self.inner.lock().map_err(|_| io::Error::other("the cipher's thread failed"))?.take();
         inner.map_or(Ok(()), Finish::finish)
     }
 }

@@ -157,16 +157,18 @@ fn stream_of(
     // The last item tells the store whether the end of the stream is the end of
     // the object: a body that just stops would be taken for a whole one.
     match spawn("encode", work) {
-        Ok(finished) => {
-            chunks(receiver).chain(stream::once(finished).filter_map(|end| async { end.err().map(Err) })).boxed()
-        }
+        Ok(finished) => chunks(receiver)
+            .chain(stream::once(finished).filter_map(|end| async { end.err().map(Err) }))
+            .boxed(),
         Err(error) => stream::iter([Err(error)]).boxed(),
     }
 }
 
 fn chunks(receiver: mpsc::Receiver<Result<Bytes>>) -> ByteStream {
-    stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
-        .boxed()
+    stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|item| (item, receiver))
+    })
+    .boxed()
 }
 
 /// Reads `object` through `pipeline` with `consume`, on a thread of its own. The
@@ -182,7 +184,9 @@ pub async fn download<T: Send + 'static>(
         // The decoder must reach its own end: checksums are there.
         match io::copy(&mut reader, &mut io::sink())? {
             0 => Ok(value),
-            more => Err(Error::new(Kind::Corrupt, format!("{more} bytes follow the end of the data"))),
+            more => {
+                Err(Error::new(Kind::Corrupt, format!("{more} bytes follow the end of the data")))
+            }
         }
     })
     .await
@@ -224,10 +228,11 @@ impl ChunkWriter {
 
     fn send(&mut self) -> io::Result<()> {
         match self.chunk.take() {
-            Some(chunk) if !chunk.is_empty() => self
-                .sender
-                .blocking_send(Ok(chunk.freeze()))
-                .map_err(|_| Error::new(Kind::Internal, "the upload ended before its body did").into()),
+            Some(chunk) if !chunk.is_empty() => {
+                self.sender.blocking_send(Ok(chunk.freeze())).map_err(|_| {
+                    Error::new(Kind::Internal, "the upload ended before its body did").into()
+                })
+            }
             _ => Ok(()),
         }
     }

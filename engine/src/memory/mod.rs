@@ -50,7 +50,9 @@ impl Budget {
                     Kind::Memory,
                     format!(
                         "{what} needs {} MiB, but {} of {} MiB for buffers are in use",
-                        mib(bytes), mib(used), mib(inner.limit)
+                        mib(bytes),
+                        mib(used),
+                        mib(inner.limit)
                     ),
                 )
                 .with_hint(format!(
@@ -58,7 +60,12 @@ impl Budget {
                     mib(wanted - inner.limit)
                 )));
             }
-            match inner.used.compare_exchange_weak(used, wanted, Ordering::Relaxed, Ordering::Relaxed) {
+            match inner.used.compare_exchange_weak(
+                used,
+                wanted,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => {
                     inner.peak.fetch_max(wanted, Ordering::Relaxed);
                     return Ok(Reservation { budget: self.clone(), bytes });

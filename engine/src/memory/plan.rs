@@ -66,12 +66,16 @@ impl Plan {
         if limit < least {
             return Err(Error::new(
                 Kind::Memory,
-                format!("WALPORT_MEMORY_LIMIT of {} MiB is too small for this command", limit >> 20),
+                format!(
+                    "WALPORT_MEMORY_LIMIT of {} MiB is too small for this command",
+                    limit >> 20
+                ),
             )
             .with_hint(format!("The smallest limit that works is {} MiB.", mib(least))));
         }
         let buffers = limit - BASE;
-        let number = |name| settings.number(name).and_then(|n| usize::try_from(n).ok()).unwrap_or(1).max(1);
+        let number =
+            |name| settings.number(name).and_then(|n| usize::try_from(n).ok()).unwrap_or(1).max(1);
         // Half of the buffers at most go to encoders, the rest to what is in flight.
         let asked = match operation {
             Operation::BackupPush => number("WALG_UPLOAD_DISK_CONCURRENCY"),
@@ -83,9 +87,9 @@ impl Plan {
         // More decoders than cores gain nothing on a local disk; over a network
         // they hide its latency.
         let downloads = match operation {
-            Operation::BackupFetch => {
-                number("WALG_DOWNLOAD_CONCURRENCY").min((buffers / (DECODER + (2 << 20))).max(1) as usize).min(2 * cores)
-            }
+            Operation::BackupFetch => number("WALG_DOWNLOAD_CONCURRENCY")
+                .min((buffers / (DECODER + (2 << 20))).max(1) as usize)
+                .min(2 * cores),
             _ => 1,
         };
         Ok(Self { buffers, encoder, threads, uploads, downloads })
@@ -106,9 +110,16 @@ impl Plan {
             let missing = (least - share) * self.uploads as u64;
             return Err(Error::new(
                 Kind::Memory,
-                format!("{} uploads of parts of {} MiB do not fit into WALPORT_MEMORY_LIMIT", self.uploads, mib(limits.min_part)),
+                format!(
+                    "{} uploads of parts of {} MiB do not fit into WALPORT_MEMORY_LIMIT",
+                    self.uploads,
+                    mib(limits.min_part)
+                ),
             )
-            .with_hint(format!("Raise WALPORT_MEMORY_LIMIT by {} MiB, or lower WALG_UPLOAD_DISK_CONCURRENCY.", mib(missing))));
+            .with_hint(format!(
+                "Raise WALPORT_MEMORY_LIMIT by {} MiB, or lower WALG_UPLOAD_DISK_CONCURRENCY.",
+                mib(missing)
+            )));
         }
         Ok((share / chunk) as usize)
     }

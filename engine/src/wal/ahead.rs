@@ -47,7 +47,11 @@ async fn push_ahead(context: &Context, path: PathBuf, name: String, done: &Atomi
     let pushed = async {
         let pool = context.upload_pool()?;
         push::push_one(context, &path, &name, &pool).await?;
-        if context.settings.flag("PG_READY_RENAME") { rename_ready(&path, &name) } else { marker::leave(context, &path, &name) }
+        if context.settings.flag("PG_READY_RENAME") {
+            rename_ready(&path, &name)
+        } else {
+            marker::leave(context, &path, &name)
+        }
     };
     match pushed.await {
         Ok(()) => log::info!("{name} was archived ahead"),
@@ -63,7 +67,9 @@ fn ready_files(folder: &Path, asked: &str, limit: usize, size: u64) -> Vec<Strin
     let mut ready = std::collections::BTreeSet::new();
     for entry in entries.flatten() {
         let file_name = entry.file_name();
-        let Some(name) = file_name.to_str().and_then(|name| name.strip_suffix(".ready")) else { continue };
+        let Some(name) = file_name.to_str().and_then(|name| name.strip_suffix(".ready")) else {
+            continue;
+        };
         if name != asked && matches!(WalFile::classify(name, size), WalFile::Segment(_)) {
             // What follows the asked one comes first.
             ready.insert((name < asked, name.to_owned()));

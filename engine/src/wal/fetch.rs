@@ -60,7 +60,9 @@ pub(super) async fn write(
 ) -> Result<()> {
     let key = archived.key.clone();
     let name = name.to_owned();
-    transfer::download(archived.object, archived.pipeline, move |from| copy(from, create()?, &name, sync))
+    transfer::download(archived.object, archived.pipeline, move |from| {
+        copy(from, create()?, &name, sync)
+    })
     .await
     .map_err(|error| if error.key().is_some() { error } else { error.with_key(key) })
 }
@@ -90,8 +92,9 @@ fn copy(from: &mut dyn Read, mut file: NewFile, name: &str, sync: bool) -> Resul
         }
         _ => return file.publish(sync),
     };
-    Err(Error::new(Kind::Corrupt, format!("{name} has {size} bytes, {wrong}"))
-        .with_hint("The archived object is not a whole segment; restore it from another copy of the archive."))
+    Err(Error::new(Kind::Corrupt, format!("{name} has {size} bytes, {wrong}")).with_hint(
+        "The archived object is not a whole segment; restore it from another copy of the archive.",
+    ))
 }
 
 /// Whether a name is that of a whole segment, of whatever size.
@@ -122,17 +125,22 @@ impl NewFile {
         let folder = folder_of(destination);
         let mode = Mode::from_raw_mode(0o600);
         match rustix::fs::open(folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, mode) {
-            Ok(fd) => Ok(Self { file: fd.into(), temporary: None, destination: destination.to_owned() }),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
-                Self::create_named(destination)
+            Ok(fd) => {
+                Ok(Self { file: fd.into(), temporary: None, destination: destination.to_owned() })
             }
-            Err(error) => Err(Error::io(format!("cannot create {}", destination.display()), error.into())),
+            Err(
+                rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL,
+            ) => Self::create_named(destination),
+            Err(error) => {
+                Err(Error::io(format!("cannot create {}", destination.display()), error.into()))
+            }
         }
     }
 
     fn create_named(destination: &Path) -> Result<Self> {
         let name = destination.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = destination.with_file_name(format!(".{name}.walport.{:016x}", fastrand::u64(..)));
+        let temporary =
+            destination.with_file_name(format!(".{name}.walport.{:016x}", fastrand::u64(..)));
         Self::create_as(temporary, destination)
     }
 
@@ -157,7 +165,9 @@ impl NewFile {
                 let unnamed = format!("/proc/self/fd/{}", self.file.as_raw_fd());
                 rustix::fs::linkat(CWD, unnamed, CWD, &self.destination, AtFlags::SYMLINK_FOLLOW)
             }
-            Some(temporary) => rustix::fs::linkat(CWD, temporary, CWD, &self.destination, AtFlags::empty()),
+            Some(temporary) => {
+                rustix::fs::linkat(CWD, temporary, CWD, &self.destination, AtFlags::empty())
+            }
         };
         match linked {
             Ok(()) => {}

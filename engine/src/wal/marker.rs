@@ -20,7 +20,10 @@ const FOLDER: &str = "walg_data/walg_archive_status";
 /// Where markers are: under `PGDATA`, else beside the file itself.
 fn folder(context: &Context, path: &Path) -> Option<PathBuf> {
     let wal = match context.settings.text("PGDATA") {
-        Some(data) => ["pg_wal", "pg_xlog"].iter().map(|wal| Path::new(data).join(wal)).find(|wal| wal.is_dir()),
+        Some(data) => ["pg_wal", "pg_xlog"]
+            .iter()
+            .map(|wal| Path::new(data).join(wal))
+            .find(|wal| wal.is_dir()),
         None => path.parent().map(Path::to_owned),
     };
     wal.map(|wal| wal.join(FOLDER))
@@ -34,7 +37,8 @@ fn marker_of(context: &Context, path: &Path, name: &str) -> Option<PathBuf> {
 
 /// What a marker says of its file: size and time of last change.
 fn identity(path: &Path) -> Result<String> {
-    let meta = fs::metadata(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+    let meta = fs::metadata(path)
+        .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
     Ok(format!("{} {}.{:09}\n", meta.size(), meta.mtime(), meta.mtime_nsec()))
 }
 
@@ -54,12 +58,11 @@ pub(super) async fn take(context: &Context, path: &Path, name: &str) -> Result<b
         log::warn!("{name} changed since it was archived ahead of time; it is archived again");
         return Ok(false);
     }
-    match archive::open(context, name).await? {
-        Some(_) => Ok(true),
-        None => {
-            log::warn!("{name} was marked as archived and is not there; it is archived again");
-            Ok(false)
-        }
+    if let Some(_) = archive::open(context, name).await? {
+        Ok(true)
+    } else {
+        log::warn!("{name} was marked as archived and is not there; it is archived again");
+        Ok(false)
     }
 }
 
@@ -72,7 +75,8 @@ pub(super) fn leave(context: &Context, path: &Path, name: &str) -> Result<()> {
         fs::create_dir_all(folder)
             .map_err(|error| Error::io(format!("cannot create {}", folder.display()), error))?;
     }
-    fs::write(&marker, said).map_err(|error| Error::io(format!("cannot write {}", marker.display()), error))
+    fs::write(&marker, said)
+        .map_err(|error| Error::io(format!("cannot write {}", marker.display()), error))
 }
 
 /// Whether there is a marker for `name`.

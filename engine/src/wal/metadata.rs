@@ -8,15 +8,16 @@ use chrono::{DateTime, Utc};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::layout::wal_metadata::{WalMetadata, bulk_name, bulk_stem, individual_name};
 use crate::layout::names;
+use crate::layout::wal_metadata::{WalMetadata, bulk_name, bulk_stem, individual_name};
 use crate::storage::{Key, Put, StorageExt};
 
 /// Stores the metadata of `name`, in the way the setting says.
 pub(super) async fn push(context: &Context, path: &Path, name: &str) -> Result<()> {
     let mode = context.settings.text("WALG_UPLOAD_WAL_METADATA").unwrap_or("NOMETADATA");
     if mode.eq_ignore_ascii_case("INDIVIDUAL") {
-        return store(context, &individual_name(name), &WalMetadata::of(name, modified(path)?)).await;
+        return store(context, &individual_name(name), &WalMetadata::of(name, modified(path)?))
+            .await;
     }
     if mode.eq_ignore_ascii_case("BULK") {
         return bulk(context, path, name).await;
@@ -32,19 +33,23 @@ async fn bulk(context: &Context, path: &Path, name: &str) -> Result<()> {
     let pending = folder.join(individual_name(name));
     fs::write(&pending, WalMetadata::of(name, modified(path)?).to_json()?)
         .map_err(|error| Error::io(format!("cannot write {}", pending.display()), error))?;
-    let (true, Some(document), Some(group)) = (name.ends_with('F'), bulk_name(name), bulk_stem(name)) else {
+    let (true, Some(document), Some(group)) =
+        (name.ends_with('F'), bulk_name(name), bulk_stem(name))
+    else {
         return Ok(());
     };
     let (files, created) = pending_of(&folder, group)?;
     store(context, &document, &created).await?;
     for file in files {
-        fs::remove_file(&file).map_err(|error| Error::io(format!("cannot remove {}", file.display()), error))?;
+        fs::remove_file(&file)
+            .map_err(|error| Error::io(format!("cannot remove {}", file.display()), error))?;
     }
     Ok(())
 }
 
 fn pending_of(folder: &Path, group: &str) -> Result<(Vec<PathBuf>, WalMetadata)> {
-    let cannot_read = |path: &Path, error| Error::io(format!("cannot read {}", path.display()), error);
+    let cannot_read =
+        |path: &Path, error| Error::io(format!("cannot read {}", path.display()), error);
     let mut files = Vec::new();
     let mut created = WalMetadata::default();
     for entry in fs::read_dir(folder).map_err(|error| cannot_read(folder, error))? {
@@ -52,7 +57,8 @@ fn pending_of(folder: &Path, group: &str) -> Result<(Vec<PathBuf>, WalMetadata)>
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(group) && name.ends_with(".json") {
             let text = fs::read(&path).map_err(|error| cannot_read(&path, error))?;
-            created.merge(WalMetadata::parse(&text).map_err(|error| error.context(path.display()))?);
+            created
+                .merge(WalMetadata::parse(&text).map_err(|error| error.context(path.display()))?);
             files.push(path);
         }
     }

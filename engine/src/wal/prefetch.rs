@@ -48,11 +48,13 @@ async fn prefetch_one(context: &Context, folders: &Folders, name: &str) -> Resul
     let Some(archived) = archive::open(context, name).await? else {
         return Ok(false);
     };
-    fs::create_dir_all(&folders.running)
-        .map_err(|error| Error::io(format!("cannot create {}", folders.running.display()), error))?;
+    fs::create_dir_all(&folders.running).map_err(|error| {
+        Error::io(format!("cannot create {}", folders.running.display()), error)
+    })?;
     // A stale file only: one that grows was noticed above.
     drop(fs::remove_file(&running));
-    let fetched = fetch::write(archived, name, true, move || NewFile::create_as(running, &ready)).await;
+    let fetched =
+        fetch::write(archived, name, true, move || NewFile::create_as(running, &ready)).await;
     match fetched {
         // Another prefetch of the same file is at work, or was faster.
         Err(error) if error.kind() == Kind::AlreadyExists => Ok(true),
@@ -62,7 +64,10 @@ async fn prefetch_one(context: &Context, folders: &Folders, name: &str) -> Resul
 
 /// Left behind by a prefetch that was killed.
 fn is_stale(running: &Path) -> bool {
-    let age = fs::metadata(running).and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+    let age = fs::metadata(running)
+        .and_then(|meta| meta.modified())
+        .ok()
+        .and_then(|at| at.elapsed().ok());
     age.is_none_or(|age| age > Duration::from_secs(600))
 }
 
@@ -86,7 +91,13 @@ pub(super) async fn take(context: &Context, name: &str, destination: &Path) -> R
         drop(fs::remove_file(&ready));
         return Ok(false);
     }
-    match rustix::fs::renameat_with(rustix::fs::CWD, &ready, rustix::fs::CWD, destination, rustix::fs::RenameFlags::NOREPLACE) {
+    match rustix::fs::renameat_with(
+        rustix::fs::CWD,
+        &ready,
+        rustix::fs::CWD,
+        destination,
+        rustix::fs::RenameFlags::NOREPLACE,
+    ) {
         Ok(()) => Ok(true),
         // Another file system, or another fetch was faster: download it.
         Err(error) => {
@@ -130,9 +141,10 @@ impl Folders {
         for folder in [&self.ready, &self.running] {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let name = entry.file_name();
-                let older = name.to_str().and_then(|name| Segment::parse(name, size).ok()).is_some_and(|found| {
-                    (found.timeline, found.number) < (current.timeline, current.number)
-                });
+                let older =
+                    name.to_str().and_then(|name| Segment::parse(name, size).ok()).is_some_and(
+                        |found| (found.timeline, found.number) < (current.timeline, current.number),
+                    );
                 if older {
                     drop(fs::remove_file(entry.path()));
                 }

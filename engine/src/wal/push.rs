@@ -15,8 +15,8 @@ use super::{ahead, check, marker, metadata};
 use crate::codec::transfer;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::layout::names;
 use crate::layout::WalFile;
+use crate::layout::names;
 use crate::memory::Pool;
 use crate::storage::Put;
 
@@ -42,10 +42,17 @@ pub async fn push(context: &Context, path: &Path) -> Result<()> {
 }
 
 /// Archives one file, without looking at others.
-pub(super) async fn push_one(context: &Context, path: &Path, name: &str, pool: &Pool) -> Result<()> {
+pub(super) async fn push_one(
+    context: &Context,
+    path: &Path,
+    name: &str,
+    pool: &Pool,
+) -> Result<()> {
     check::before_push(context, path, name).await?;
-    let guarded = matches!(WalFile::classify(name, super::segment_size(&context.settings)), WalFile::History(_))
-        || context.settings.flag("WALG_PREVENT_WAL_OVERWRITE");
+    let guarded = matches!(
+        WalFile::classify(name, super::segment_size(&context.settings)),
+        WalFile::History(_)
+    ) || context.settings.flag("WALG_PREVENT_WAL_OVERWRITE");
     if guarded && let Some(stored) = archive::open(context, name).await? {
         return compare(stored, path, name).await;
     }
@@ -54,7 +61,8 @@ pub(super) async fn push_one(context: &Context, path: &Path, name: &str, pool: &
     log::info!("FILE PATH: {key}");
     let source = path.to_owned();
     let body = transfer::body(&pipeline, pool, move |to| copy_file(&source, to));
-    let how = Put { if_absent: guarded && context.store.limits().create_if_absent, ..context.put(pool) };
+    let how =
+        Put { if_absent: guarded && context.store.limits().create_if_absent, ..context.put(pool) };
     match context.store.put(&key, body, how).await {
         Ok(stored) => {
             log::debug!("{key}: {} bytes stored", stored.size);
@@ -81,8 +89,11 @@ fn file_name(path: &Path) -> Result<&str> {
 
 /// Opens a local WAL file, with an error that says which.
 pub(super) fn open_file(path: &Path) -> Result<File> {
-    let file = File::open(path).map_err(|error| Error::io(format!("cannot open {}", path.display()), error))?;
-    let meta = file.metadata().map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+    let file = File::open(path)
+        .map_err(|error| Error::io(format!("cannot open {}", path.display()), error))?;
+    let meta = file
+        .metadata()
+        .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
     if !meta.is_file() {
         return Err(Error::new(Kind::Invalid, format!("{} is not a file", path.display())));
     }
@@ -123,7 +134,8 @@ async fn compare(stored: Archived, path: &Path, name: &str) -> Result<()> {
     let local: PathBuf = path.to_owned();
     let same = transfer::download(stored.object, stored.pipeline, move |archived| {
         let mut local_file = open_file(&local)?;
-        same_bytes(archived, &mut local_file).map_err(|error| Error::io(format!("cannot compare {}", local.display()), error))
+        same_bytes(archived, &mut local_file)
+            .map_err(|error| Error::io(format!("cannot compare {}", local.display()), error))
     })
     .await
     .map_err(|error| error.context(format!("{key} exists and cannot be compared with {name}")))?;

@@ -48,7 +48,8 @@ impl Wal {
 }
 
 const ONE: &[(&str, &str)] = &[("WALG_PG_WAL_SIZE", "1")];
-const GUARDED: &[(&str, &str)] = &[("WALG_PG_WAL_SIZE", "1"), ("WALG_PREVENT_WAL_OVERWRITE", "true")];
+const GUARDED: &[(&str, &str)] =
+    &[("WALG_PG_WAL_SIZE", "1"), ("WALG_PREVENT_WAL_OVERWRITE", "true")];
 
 #[test]
 fn what_is_pushed_is_fetched() {
@@ -61,7 +62,8 @@ fn what_is_pushed_is_fetched() {
         let back = wal.path("back");
         assert_eq!(fetch(&context, SEGMENT, &back).await.unwrap(), Fetched::Found);
         assert_eq!(fs::read(&back).unwrap(), segment(1));
-        let missing = fetch(&context, "000000010000000000000008", &wal.path("other")).await.unwrap();
+        let missing =
+            fetch(&context, "000000010000000000000008", &wal.path("other")).await.unwrap();
         assert_eq!(missing, Fetched::Missing);
         assert!(!wal.path("other").exists());
         let again = fetch(&context, SEGMENT, &back).await.unwrap_err();

@@ -26,10 +26,15 @@ impl Issuer for Host {
     async fn issue(&self) -> Result<Token> {
         const WHAT: &str = "the managed identity of this host";
         const HINT: &str = "Set AZURE_STORAGE_ACCESS_KEY or AZURE_STORAGE_SAS_TOKEN, or give this host a managed identity, with AZURE_CLIENT_ID if it has several.";
-        let address = address(&format!("{}/metadata/identity/oauth2/token", self.host), "2018-02-01", self.client.as_deref());
+        let address = address(
+            &format!("{}/metadata/identity/oauth2/token", self.host),
+            "2018-02-01",
+            self.client.as_deref(),
+        );
         let request = request(Method::GET, &address, &[("metadata", "true")], String::new())?;
         // A host outside of Azure does not even connect.
-        let answer = ask(&self.http, WHAT, HINT, request).await.map_err(|error| error.with_hint(HINT))?;
+        let answer =
+            ask(&self.http, WHAT, HINT, request).await.map_err(|error| error.with_hint(HINT))?;
         token(&answer, WHAT)
     }
 }
@@ -44,7 +49,10 @@ pub(super) struct Service {
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("address", &self.address).field("client", &self.client).finish_non_exhaustive()
+        f.debug_struct("Service")
+            .field("address", &self.address)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,10 +60,12 @@ impl fmt::Debug for Service {
 impl Issuer for Service {
     async fn issue(&self) -> Result<Token> {
         const WHAT: &str = "the identity service at IDENTITY_ENDPOINT";
-        const HINT: &str = "Check that the app has a managed identity, and AZURE_CLIENT_ID if it has several.";
+        const HINT: &str =
+            "Check that the app has a managed identity, and AZURE_CLIENT_ID if it has several.";
         let address = address(&self.address, "2019-08-01", self.client.as_deref());
         let header = self.header.as_deref().unwrap_or_default();
-        let request = request(Method::GET, &address, &[("x-identity-header", header)], String::new())?;
+        let request =
+            request(Method::GET, &address, &[("x-identity-header", header)], String::new())?;
         token(&ask(&self.http, WHAT, HINT, request).await?, WHAT)
     }
 }

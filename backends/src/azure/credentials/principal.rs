@@ -35,14 +35,28 @@ pub(super) struct Principal {
 }
 
 impl Principal {
-    pub(super) fn new(http: Client, authority: &str, tenant: &str, application: String, proof: Proof) -> Self {
-        Self { http, address: format!("{authority}/{tenant}/oauth2/v2.0/token"), application, proof }
+    pub(super) fn new(
+        http: Client,
+        authority: &str,
+        tenant: &str,
+        application: String,
+        proof: Proof,
+    ) -> Self {
+        Self {
+            http,
+            address: format!("{authority}/{tenant}/oauth2/v2.0/token"),
+            application,
+            proof,
+        }
     }
 }
 
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Principal").field("address", &self.address).field("application", &self.application).finish_non_exhaustive()
+        f.debug_struct("Principal")
+            .field("address", &self.address)
+            .field("application", &self.application)
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,7 +66,11 @@ impl Issuer for Principal {
         const WHAT: &str = "the token service of Microsoft Entra";
         let scope = format!("{RESOURCE}.default");
         let assertion;
-        let mut fields = vec![("grant_type", "client_credentials"), ("client_id", &self.application), ("scope", &scope)];
+        let mut fields = vec![
+            ("grant_type", "client_credentials"),
+            ("client_id", &self.application),
+            ("scope", &scope),
+        ];
         let hint = match &self.proof {
             Proof::Secret(secret) => {
                 fields.push(("client_secret", secret));
@@ -61,12 +79,20 @@ impl Issuer for Principal {
             Proof::File(file) => {
                 assertion = std::fs::read_to_string(file)
                     .map_err(|error| {
-                        Error::new(Kind::Unauthenticated, format!("cannot read the token in {}: {error}", file.display()))
-                            .with_hint("Check AZURE_FEDERATED_TOKEN_FILE and the service account of the pod.")
+                        Error::new(
+                            Kind::Unauthenticated,
+                            format!("cannot read the token in {}: {error}", file.display()),
+                        )
+                        .with_hint(
+                            "Check AZURE_FEDERATED_TOKEN_FILE and the service account of the pod.",
+                        )
                     })?
                     .trim()
                     .to_owned();
-                fields.push(("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
+                fields.push((
+                    "client_assertion_type",
+                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                ));
                 fields.push(("client_assertion", &assertion));
                 "Check AZURE_TENANT_ID, AZURE_CLIENT_ID and the federated credential of the application: its issuer, subject and audience."
             }

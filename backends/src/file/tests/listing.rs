@@ -103,7 +103,7 @@ async fn odd_names_and_links_do_no_harm() {
     let outside = tempfile::tempdir().unwrap();
     std::fs::write(outside.path().join("far"), "22").unwrap();
     let link = |to: &std::path::Path, name: &str| {
-        std::os::unix::fs::symlink(to, archive.path(name)).unwrap()
+        std::os::unix::fs::symlink(to, archive.path(name)).unwrap();
     };
     link(outside.path(), "linked");
     link(archive.root.path(), "a/loop");

@@ -38,7 +38,12 @@ impl Service {
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes())
             .ok()
             .and_then(|der| RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).ok())
-            .ok_or_else(|| wrong(format!("the private key in {} cannot be used", path.display()), "Create a new key of the service account, in JSON."))?;
+            .ok_or_else(|| {
+                wrong(
+                    format!("the private key in {} cannot be used", path.display()),
+                    "Create a new key of the service account, in JSON.",
+                )
+            })?;
         Ok(Self {
             http,
             email: field(document, "client_email", path)?,
@@ -57,11 +62,17 @@ impl Service {
         }
         let scope = format!("{SCOPE} {PLATFORM}");
         let claims = json!({"iss": self.email, "scope": scope, "aud": self.address, "iat": now, "exp": now + 3600});
-        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(head.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let text = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(head.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
         let mut signature = vec![0; self.key.public().modulus_len()];
         self.key
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text.as_bytes(), &mut signature)
-            .map_err(|_| Error::new(Kind::Internal, "the key of the service account does not sign"))?;
+            .map_err(|_| {
+                Error::new(Kind::Internal, "the key of the service account does not sign")
+            })?;
         Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 }
@@ -77,7 +88,10 @@ impl Issuer for Service {
     async fn issue(&self) -> Result<Token> {
         let hint = "Check that the key of the service account was not deleted, and the clock of this host.";
         let assertion = self.assertion()?;
-        let fields = [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion.as_str())];
+        let fields = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            ("assertion", assertion.as_str()),
+        ];
         token_of(&ask(&self.http, WHAT, hint, form(&self.address, &fields)?).await?, WHAT)
     }
 }

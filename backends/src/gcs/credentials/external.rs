@@ -41,12 +41,17 @@ impl External {
             (Some(file), _) => Place::File(PathBuf::from(file)),
             (None, Some(address)) => {
                 let headers = source["headers"].as_object().into_iter().flatten();
-                let headers = headers.filter_map(|(name, value)| Some((name.to_ascii_lowercase(), value.as_str()?.to_owned())));
+                let headers = headers.filter_map(|(name, value)| {
+                    Some((name.to_ascii_lowercase(), value.as_str()?.to_owned()))
+                });
                 Place::Address(address.to_owned(), headers.collect())
             }
             (None, None) => {
                 return Err(wrong(
-                    format!("the external account in {} takes its token neither from a file nor from an address", path.display()),
+                    format!(
+                        "the external account in {} takes its token neither from a file nor from an address",
+                        path.display()
+                    ),
                     "Configure the workload identity pool with a file or a URL as its source; programs and AWS are not supported.",
                 ));
             }
@@ -60,7 +65,10 @@ impl External {
             http,
             place,
             within,
-            address: document["token_url"].as_str().unwrap_or("https://sts.googleapis.com/v1/token").to_owned(),
+            address: document["token_url"]
+                .as_str()
+                .unwrap_or("https://sts.googleapis.com/v1/token")
+                .to_owned(),
             audience: field(document, "audience", path)?,
             kind: field(document, "subject_token_type", path)?,
             user_project: document["workforce_pool_user_project"].as_str().map(str::to_owned),
@@ -70,20 +78,31 @@ impl External {
     async fn subject(&self) -> Result<String> {
         let text = match &self.place {
             Place::File(file) => std::fs::read_to_string(file).map_err(|error| {
-                Error::new(Kind::Unauthenticated, format!("cannot read the subject token in {}: {error}", file.display())).with_hint(HINT)
+                Error::new(
+                    Kind::Unauthenticated,
+                    format!("cannot read the subject token in {}: {error}", file.display()),
+                )
+                .with_hint(HINT)
             })?,
             Place::Address(address, headers) => {
-                let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                let headers: Vec<_> =
+                    headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
                 let request = request(Method::GET, address, &headers, String::new())?;
                 ask_text(&self.http, "the provider of the subject token", HINT, request).await?
             }
         };
         let token = match &self.within {
             None => Some(text.trim().to_owned()),
-            Some(name) => serde_json::from_str::<Value>(&text).ok().and_then(|value| Some(value[name].as_str()?.to_owned())),
+            Some(name) => serde_json::from_str::<Value>(&text)
+                .ok()
+                .and_then(|value| Some(value[name].as_str()?.to_owned())),
         };
         token.filter(|token| !token.is_empty()).ok_or_else(|| {
-            Error::new(Kind::Unauthenticated, "the subject token of the external account is not where the credentials say").with_hint(HINT)
+            Error::new(
+                Kind::Unauthenticated,
+                "the subject token of the external account is not where the credentials say",
+            )
+            .with_hint(HINT)
         })
     }
 }

@@ -19,11 +19,17 @@ impl Issuer for Host {
     async fn issue(&self) -> Result<Token> {
         const WHAT: &str = "the metadata server of this host";
         const HINT: &str = "Set GOOGLE_APPLICATION_CREDENTIALS to a file of credentials, or give this host a service account.";
-        let base = if self.host.contains("://") { self.host.trim_end_matches('/').to_owned() } else { format!("http://{}", self.host) };
+        let base = if self.host.contains("://") {
+            self.host.trim_end_matches('/').to_owned()
+        } else {
+            format!("http://{}", self.host)
+        };
         let address = format!("{base}/computeMetadata/v1/instance/service-accounts/default/token");
-        let request = request(Method::GET, &address, &[("metadata-flavor", "Google")], String::new())?;
+        let request =
+            request(Method::GET, &address, &[("metadata-flavor", "Google")], String::new())?;
         // A host outside of Google's cloud does not even connect.
-        let answer = ask(&self.http, WHAT, HINT, request).await.map_err(|error| error.with_hint(HINT))?;
+        let answer =
+            ask(&self.http, WHAT, HINT, request).await.map_err(|error| error.with_hint(HINT))?;
         token_of(&answer, WHAT)
     }
 }

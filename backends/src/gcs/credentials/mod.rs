@@ -29,19 +29,35 @@ const PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
 pub fn load(settings: &Settings) -> Result<Option<Tokens>> {
     let text = |name| trimmed(settings, name);
     let named = text("GOOGLE_APPLICATION_CREDENTIALS");
-    let emulated = settings.entry("WALPORT_GCS_ENDPOINT").is_some_and(|(_, source)| source.to_string().contains("STORAGE_EMULATOR_HOST"));
-    let anonymous = if settings.is_set("WALPORT_GCS_ANONYMOUS") { settings.flag("WALPORT_GCS_ANONYMOUS") } else { emulated && named.is_none() };
+    let emulated = settings
+        .entry("WALPORT_GCS_ENDPOINT")
+        .is_some_and(|(_, source)| source.to_string().contains("STORAGE_EMULATOR_HOST"));
+    let anonymous = if settings.is_set("WALPORT_GCS_ANONYMOUS") {
+        settings.flag("WALPORT_GCS_ANONYMOUS")
+    } else {
+        emulated && named.is_none()
+    };
     if anonymous {
         return Ok(None);
     }
-    let ca_files: Vec<PathBuf> = text("WALPORT_GCS_CA_FILE").map(PathBuf::from).into_iter().collect();
+    let ca_files: Vec<PathBuf> =
+        text("WALPORT_GCS_CA_FILE").map(PathBuf::from).into_iter().collect();
     let connect = |seconds| {
-        Client::new(&Options { ca_files: ca_files.clone(), connect_timeout: Duration::from_secs(seconds), idle: 1 })
+        Client::new(&Options {
+            ca_files: ca_files.clone(),
+            connect_timeout: Duration::from_secs(seconds),
+            idle: 1,
+        })
     };
-    let file = named.map(PathBuf::from).or_else(|| well_known(text("CLOUDSDK_CONFIG")).filter(|path| path.is_file()));
+    let file = named
+        .map(PathBuf::from)
+        .or_else(|| well_known(text("CLOUDSDK_CONFIG")).filter(|path| path.is_file()));
     let issuer: Box<dyn Issuer> = match file {
         Some(path) => of_document(&read(&path)?, &path, &connect(10)?)?,
-        None => Box::new(metadata::Host { http: connect(2)?, host: text("GCE_METADATA_HOST").unwrap_or_default().to_owned() }),
+        None => Box::new(metadata::Host {
+            http: connect(2)?,
+            host: text("GCE_METADATA_HOST").unwrap_or_default().to_owned(),
+        }),
     };
     Ok(Some(Tokens::new(issuer)))
 }
@@ -55,9 +71,14 @@ fn well_known(folder: Option<&str>) -> Option<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<Value> {
-    let hint = "Set GOOGLE_APPLICATION_CREDENTIALS to a file of credentials that this user may read.";
-    let text = std::fs::read(path).map_err(|error| wrong(format!("cannot read the credentials in {}: {error}", path.display()), hint))?;
-    serde_json::from_slice(&text).map_err(|_| wrong(format!("the credentials in {} are no JSON document", path.display()), hint))
+    let hint =
+        "Set GOOGLE_APPLICATION_CREDENTIALS to a file of credentials that this user may read.";
+    let text = std::fs::read(path).map_err(|error| {
+        wrong(format!("cannot read the credentials in {}: {error}", path.display()), hint)
+    })?;
+    serde_json::from_slice(&text).map_err(|_| {
+        wrong(format!("the credentials in {} are no JSON document", path.display()), hint)
+    })
 }
 
 /// The issuer that a document of credentials describes.
@@ -68,7 +89,9 @@ fn of_document(document: &Value, path: &Path, http: &Client) -> Result<Box<dyn I
         Some("external_account") => {
             let exchange = Box::new(external::External::new(document, path, http.clone())?);
             match document["service_account_impersonation_url"].as_str() {
-                Some(address) => Box::new(Impersonation::new(exchange, address, document, http.clone())),
+                Some(address) => {
+                    Box::new(Impersonation::new(exchange, address, document, http.clone()))
+                }
                 None => exchange,
             }
         }
@@ -79,7 +102,11 @@ fn of_document(document: &Value, path: &Path, http: &Client) -> Result<Box<dyn I
         }
         other => {
             return Err(wrong(
-                format!("the credentials in {} are of the type {}, which is not known", path.display(), other.unwrap_or("(none)")),
+                format!(
+                    "the credentials in {} are of the type {}, which is not known",
+                    path.display(),
+                    other.unwrap_or("(none)")
+                ),
                 "Use the key of a service account, a file of gcloud, or a configuration of workload identity federation.",
             ));
         }
@@ -90,7 +117,10 @@ fn of_document(document: &Value, path: &Path, http: &Client) -> Result<Box<dyn I
 /// A text that a document of credentials must have.
 fn field(document: &Value, name: &str, path: &Path) -> Result<String> {
     document[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned).ok_or_else(|| {
-        wrong(format!("the credentials in {} lack {name}", path.display()), "Create the file again; nothing in it may be left out.")
+        wrong(
+            format!("the credentials in {} lack {name}", path.display()),
+            "Create the file again; nothing in it may be left out.",
+        )
     })
 }
 
@@ -105,7 +135,9 @@ struct Impersonation {
 
 impl Impersonation {
     fn new(source: Box<dyn Issuer>, address: &str, document: &Value, http: Client) -> Self {
-        let seconds = document["service_account_impersonation"]["token_lifetime_seconds"].as_u64().unwrap_or(3600);
+        let seconds = document["service_account_impersonation"]["token_lifetime_seconds"]
+            .as_u64()
+            .unwrap_or(3600);
         Self { source: Tokens::new(source), address: address.to_owned(), seconds, http }
     }
 }
@@ -118,11 +150,15 @@ impl Issuer for Impersonation {
         let own = format!("Bearer {}", self.source.get().await?.text);
         let body = json!({"scope": [SCOPE], "lifetime": format!("{}s", self.seconds)}).to_string();
         let headers = [("authorization", own.as_str()), ("content-type", "application/json")];
-        let answer = ask(&self.http, WHAT, HINT, request(Method::POST, &self.address, &headers, body)?).await?;
-        let end = answer["expireTime"].as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+        let answer =
+            ask(&self.http, WHAT, HINT, request(Method::POST, &self.address, &headers, body)?)
+                .await?;
+        let end =
+            answer["expireTime"].as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
         match (answer["accessToken"].as_str(), end) {
             (Some(text), Some(end)) => Ok(Token { text: text.to_owned(), expires: end.to_utc() }),
-            _ => Err(Error::new(Kind::Unauthenticated, format!("{WHAT} answered without a token")).with_hint(HINT)),
+            _ => Err(Error::new(Kind::Unauthenticated, format!("{WHAT} answered without a token"))
+                .with_hint(HINT)),
         }
     }
 }

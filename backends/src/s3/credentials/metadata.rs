@@ -40,7 +40,10 @@ impl std::fmt::Debug for Container {
 impl Metadata {
     pub fn load(settings: &Settings, client: Client) -> Self {
         let text = |name: &str| settings.text(name).map(str::trim).filter(|text| !text.is_empty());
-        let url = match (text("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"), text("AWS_CONTAINER_CREDENTIALS_FULL_URI")) {
+        let url = match (
+            text("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+            text("AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+        ) {
             (Some(path), _) => Some(format!("{ECS}{path}")),
             (None, full) => full.map(str::to_owned),
         };
@@ -49,8 +52,10 @@ impl Metadata {
             token: text("AWS_CONTAINER_AUTHORIZATION_TOKEN").map(str::to_owned),
             token_file: text("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(PathBuf::from),
         });
-        let endpoint = text("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or("http://169.254.169.254");
-        let instance = (!settings.flag("AWS_EC2_METADATA_DISABLED")).then(|| endpoint.trim_end_matches('/').to_owned());
+        let endpoint =
+            text("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or("http://169.254.169.254");
+        let instance = (!settings.flag("AWS_EC2_METADATA_DISABLED"))
+            .then(|| endpoint.trim_end_matches('/').to_owned());
         Self { client, container, instance }
     }
 
@@ -88,8 +93,13 @@ impl Provider for ContainerService {
             Error::new(Kind::Config, "AWS_CONTAINER_CREDENTIALS_FULL_URI is not an address")
         })?;
         if !is_trusted(&uri) {
-            return Err(Error::new(Kind::Config, format!("credentials are not fetched from {uri} without TLS"))
-                .with_hint("AWS_CONTAINER_CREDENTIALS_FULL_URI must be https, or an address of this host."));
+            return Err(Error::new(
+                Kind::Config,
+                format!("credentials are not fetched from {uri} without TLS"),
+            )
+            .with_hint(
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI must be https, or an address of this host.",
+            ));
         }
         let token = match (&self.container.token_file, &self.container.token) {
             (Some(path), _) => Some(read_file(path).await?.trim().to_owned()),
@@ -99,11 +109,20 @@ impl Provider for ContainerService {
         if let Some(token) = token {
             request = request.header("authorization", token);
         }
-        let request = request.body(Chunks::default()).map_err(|_| Error::new(Kind::Config, "the container's token holds characters that no header may hold"))?;
+        let request = request.body(Chunks::default()).map_err(|_| {
+            Error::new(
+                Kind::Config,
+                "the container's token holds characters that no header may hold",
+            )
+        })?;
         let (status, body) = ask(&self.client, request, LIMIT)
             .await
             .map_err(|error| error.context("cannot fetch the container's credentials"))?;
-        if status.is_success() { from_json(&body, self.name()).map(Some) } else { Err(refused(self.name(), status)) }
+        if status.is_success() {
+            from_json(&body, self.name()).map(Some)
+        } else {
+            Err(refused(self.name(), status))
+        }
     }
 
     fn name(&self) -> &'static str {
@@ -126,13 +145,20 @@ struct InstanceService {
 }
 
 impl InstanceService {
-    async fn call(&self, method: &str, path: &str, header: (&str, &str)) -> Result<(StatusCode, Vec<u8>)> {
+    async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        header: (&str, &str),
+    ) -> Result<(StatusCode, Vec<u8>)> {
         let request = http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.endpoint))
             .header(header.0, header.1)
             .body(Chunks::default())
-            .map_err(|_| Error::new(Kind::Config, "AWS_EC2_METADATA_SERVICE_ENDPOINT is not an address"))?;
+            .map_err(|_| {
+                Error::new(Kind::Config, "AWS_EC2_METADATA_SERVICE_ENDPOINT is not an address")
+            })?;
         ask(&self.client, request, LIMIT).await
     }
 }
@@ -141,9 +167,13 @@ impl InstanceService {
 impl Provider for InstanceService {
     async fn fetch(&self) -> Result<Option<Credentials>> {
         const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
-        let token = self.call("PUT", "/latest/api/token", ("x-aws-ec2-metadata-token-ttl-seconds", "21600")).await;
+        let token = self
+            .call("PUT", "/latest/api/token", ("x-aws-ec2-metadata-token-ttl-seconds", "21600"))
+            .await;
         let token = match token {
-            Ok((status, token)) if status.is_success() => String::from_utf8_lossy(&token).trim().to_owned(),
+            Ok((status, token)) if status.is_success() => {
+                String::from_utf8_lossy(&token).trim().to_owned()
+            }
             Ok((status, _)) => return Err(refused(self.name(), status)),
             // Nobody is there: this is no such machine.
             Err(error) if error.kind() == Kind::Unavailable => return Ok(None),
@@ -157,9 +187,14 @@ impl Provider for InstanceService {
         if !status.is_success() {
             return Err(refused(self.name(), status));
         }
-        let role = String::from_utf8_lossy(&role).lines().next().unwrap_or_default().trim().to_owned();
+        let role =
+            String::from_utf8_lossy(&role).lines().next().unwrap_or_default().trim().to_owned();
         let (status, body) = self.call("GET", &format!("{ROLES}{role}"), header).await?;
-        if status.is_success() { from_json(&body, self.name()).map(Some) } else { Err(refused(self.name(), status)) }
+        if status.is_success() {
+            from_json(&body, self.name()).map(Some)
+        } else {
+            Err(refused(self.name(), status))
+        }
     }
 
     fn name(&self) -> &'static str {
@@ -168,7 +203,11 @@ impl Provider for InstanceService {
 }
 
 fn refused(name: &str, status: StatusCode) -> Error {
-    let class = if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS { Class::Transient } else { Class::Never };
+    let class = if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        Class::Transient
+    } else {
+        Class::Never
+    };
     Error::new(Kind::Unauthenticated, format!("{name} answered {status}"))
         .with_class(class)
         .with_hint("Check the role of this host or pod, and the hop limit of its metadata service.")

@@ -38,7 +38,12 @@ pub struct Credentials {
 impl Credentials {
     /// Credentials that do not expire.
     pub fn new(key: &str, secret: &str, token: Option<&str>) -> Self {
-        Self { key: key.to_owned(), secret: secret.to_owned(), token: token.map(str::to_owned), expires: None }
+        Self {
+            key: key.to_owned(),
+            secret: secret.to_owned(),
+            token: token.map(str::to_owned),
+            expires: None,
+        }
     }
 }
 
@@ -79,20 +84,30 @@ impl Source {
         let connect = |timeout| {
             Client::new(&Options { ca_files: ca_files.to_vec(), connect_timeout: timeout, idle: 1 })
         };
-        let sts = sts::Service::new(connect(Duration::from_secs(5))?, text("AWS_ENDPOINT_URL_STS"), region)?;
+        let sts = sts::Service::new(
+            connect(Duration::from_secs(5))?,
+            text("AWS_ENDPOINT_URL_STS"),
+            region,
+        )?;
         let metadata = metadata::Metadata::load(settings, connect(Duration::from_secs(1))?);
         let session = text("AWS_ROLE_SESSION_NAME").unwrap_or("walport").to_owned();
         let mut providers: Vec<Box<dyn Provider>> = Vec::new();
         let mut role = None;
         match (secret("AWS_ACCESS_KEY_ID"), secret("AWS_SECRET_ACCESS_KEY")) {
             (Some(key), Some(secret)) => {
-                providers.push(Box::new(Static(Credentials::new(&key, &secret, text("AWS_SESSION_TOKEN")))));
+                providers.push(Box::new(Static(Credentials::new(
+                    &key,
+                    &secret,
+                    text("AWS_SESSION_TOKEN"),
+                ))));
             }
             (None, None) => {}
             (found, _) => {
-                let missing = if found.is_some() { "AWS_SECRET_ACCESS_KEY" } else { "AWS_ACCESS_KEY_ID" };
-                return Err(Error::new(Kind::Config, format!("{missing} is not set"))
-                    .with_hint("An access key and its secret belong together: set both, or neither."));
+                let missing =
+                    if found.is_some() { "AWS_SECRET_ACCESS_KEY" } else { "AWS_ACCESS_KEY_ID" };
+                return Err(Error::new(Kind::Config, format!("{missing} is not set")).with_hint(
+                    "An access key and its secret belong together: set both, or neither.",
+                ));
             }
         }
         match (text("AWS_WEB_IDENTITY_TOKEN_FILE"), text("AWS_ROLE_ARN")) {
@@ -103,7 +118,13 @@ impl Source {
                 file: PathBuf::from(file),
             })),
             (None, Some(arn)) => {
-                role = Some(sts::Role { service: sts.clone(), arn: arn.to_owned(), session, external_id: None, seconds: None });
+                role = Some(sts::Role {
+                    service: sts.clone(),
+                    arn: arn.to_owned(),
+                    session,
+                    external_id: None,
+                    seconds: None,
+                });
             }
             (_, None) => {}
         }
@@ -117,16 +138,21 @@ impl Source {
     /// Credentials that are good for a while.
     pub async fn get(&self) -> Result<Arc<Credentials>> {
         let mut held = self.held.lock().await;
-        if let Some(present) = &*held {
-            if present.renew.is_none_or(|renew| Utc::now() < renew) {
-                return Ok(Arc::clone(&present.credentials));
-            }
+        if let Some(present) = &*held
+            && present.renew.is_none_or(|renew| Utc::now() < renew)
+        {
+            return Ok(Arc::clone(&present.credentials));
         }
         match self.fetch().await {
             Ok(fetched) => Ok(held.insert(fetched).credentials.clone()),
             // A source that fails is no reason to throw away what is still good.
             Err(error) => match &*held {
-                Some(present) if present.credentials.expires.is_some_and(|end| Utc::now() + Duration::from_secs(10) < end) => {
+                Some(present)
+                    if present
+                        .credentials
+                        .expires
+                        .is_some_and(|end| Utc::now() + Duration::from_secs(10) < end) =>
+                {
                     log::warn!("cannot renew the credentials yet: {error}");
                     Ok(Arc::clone(&present.credentials))
                 }
@@ -191,20 +217,27 @@ impl Provider for Static {
 }
 
 /// The status and the body of an answer, within `limit` of time.
-async fn ask(client: &Client, request: Request, limit: Duration) -> Result<(http::StatusCode, Vec<u8>)> {
+async fn ask(
+    client: &Client,
+    request: Request,
+    limit: Duration,
+) -> Result<(http::StatusCode, Vec<u8>)> {
     let exchange = async {
         let response = client.send(request).await.map_err(|failure| failure.error)?;
         Ok((response.status(), read(response, ANSWER).await?))
     };
-    tokio::time::timeout(limit, exchange)
-        .await
-        .unwrap_or_else(|_| Err(Error::new(Kind::Unavailable, "the service that gives credentials does not answer")))
+    tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| {
+        Err(Error::new(Kind::Unavailable, "the service that gives credentials does not answer"))
+    })
 }
 
 /// Credentials as the metadata services write them, in JSON.
 fn from_json(body: &[u8], source: &str) -> Result<Credentials> {
-    let wrong = |why: &str| Error::new(Kind::Unauthenticated, format!("{source} gave no credentials: {why}"));
-    let value: serde_json::Value = serde_json::from_slice(body).map_err(|_| wrong("the answer is not JSON"))?;
+    let wrong = |why: &str| {
+        Error::new(Kind::Unauthenticated, format!("{source} gave no credentials: {why}"))
+    };
+    let value: serde_json::Value =
+        serde_json::from_slice(body).map_err(|_| wrong("the answer is not JSON"))?;
     let text = |name: &str| value.get(name).and_then(serde_json::Value::as_str);
     if let Some(code) = text("Code").filter(|code| *code != "Success") {
         return Err(wrong(text("Message").unwrap_or(code)));
@@ -212,14 +245,18 @@ fn from_json(body: &[u8], source: &str) -> Result<Credentials> {
     let (Some(key), Some(secret)) = (text("AccessKeyId"), text("SecretAccessKey")) else {
         return Err(wrong("the answer holds no key"));
     };
-    let expires = text("Expiration").and_then(|text| DateTime::parse_from_rfc3339(text).ok()).map(|time| time.to_utc());
+    let expires = text("Expiration")
+        .and_then(|text| DateTime::parse_from_rfc3339(text).ok())
+        .map(|time| time.to_utc());
     Ok(Credentials { expires, ..Credentials::new(key, secret, text("Token")) })
 }
 
 async fn read_file(path: &std::path::Path) -> Result<String> {
     let path = path.to_owned();
     let read = tokio::task::spawn_blocking(move || {
-        std::fs::read_to_string(&path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))
+        std::fs::read_to_string(&path)
+            .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))
     });
-    read.await.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "reading a file of credentials failed")))
+    read.await
+        .unwrap_or_else(|_| Err(Error::new(Kind::Internal, "reading a file of credentials failed")))
 }

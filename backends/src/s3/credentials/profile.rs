@@ -57,7 +57,11 @@ impl Profile {
                 Err(error) => return Err(error),
             };
             for (name, section) in parse(&text, path)? {
-                let name = if prefixed { name.strip_prefix("profile ").unwrap_or(&name).trim().to_owned() } else { name };
+                let name = if prefixed {
+                    name.strip_prefix("profile ").unwrap_or(&name).trim().to_owned()
+                } else {
+                    name
+                };
                 all.entry(name).or_default().extend(section);
             }
         }
@@ -65,7 +69,11 @@ impl Profile {
     }
 
     /// The credentials of the profile `name`, with the roles behind it.
-    async fn resolve(&self, all: &HashMap<String, Section>, name: &str) -> Result<Option<Credentials>> {
+    async fn resolve(
+        &self,
+        all: &HashMap<String, Section>,
+        name: &str,
+    ) -> Result<Option<Credentials>> {
         // The chain of roles, from the profile asked for to the one with keys.
         let mut roles: Vec<Role> = Vec::new();
         let mut name = name.to_owned();
@@ -76,17 +84,25 @@ impl Profile {
                 }
                 return Err(wrong(format!("the profile {name:?} is in no shared file")));
             };
-            let value = |key: &str| section.get(key).map(String::as_str).filter(|text| !text.is_empty());
+            let value =
+                |key: &str| section.get(key).map(String::as_str).filter(|text| !text.is_empty());
             let keys = value("aws_access_key_id").zip(value("aws_secret_access_key"));
             let Some(arn) = value("role_arn") else {
                 match keys {
-                    Some((key, secret)) => break Credentials::new(key, secret, value("aws_session_token")),
+                    Some((key, secret)) => {
+                        break Credentials::new(key, secret, value("aws_session_token"));
+                    }
                     None => return self.nothing(&name, section),
                 }
             };
             let session = value("role_session_name").unwrap_or(&self.session).to_owned();
             if let Some(file) = value("web_identity_token_file") {
-                let web = WebIdentity { service: self.service.clone(), role: arn.to_owned(), session, file: PathBuf::from(file) };
+                let web = WebIdentity {
+                    service: self.service.clone(),
+                    role: arn.to_owned(),
+                    session,
+                    file: PathBuf::from(file),
+                };
                 break required(web.fetch().await?)?;
             }
             roles.push(Role {
@@ -102,12 +118,20 @@ impl Profile {
             match (value("source_profile"), value("credential_source")) {
                 // A profile that names itself means its own keys.
                 (Some(source), _) if source == name => match keys {
-                    Some((key, secret)) => break Credentials::new(key, secret, value("aws_session_token")),
-                    None => return Err(wrong(format!("the profile {name:?} has no keys of its own"))),
+                    Some((key, secret)) => {
+                        break Credentials::new(key, secret, value("aws_session_token"));
+                    }
+                    None => {
+                        return Err(wrong(format!("the profile {name:?} has no keys of its own")));
+                    }
                 },
                 (Some(source), _) => source.clone_into(&mut name),
                 (None, Some(source)) => break self.source(source).await?,
-                (None, None) => return Err(wrong(format!("the profile {name:?} has a role, and no source_profile"))),
+                (None, None) => {
+                    return Err(wrong(format!(
+                        "the profile {name:?} has a role, and no source_profile"
+                    )));
+                }
             }
         };
         let mut credentials = base;
@@ -121,7 +145,9 @@ impl Profile {
         let provider = match source {
             "Ec2InstanceMetadata" => self.metadata.instance(),
             "EcsContainer" => self.metadata.container(),
-            other => return Err(wrong(format!("the credential_source {other:?} is not supported"))),
+            other => {
+                return Err(wrong(format!("the credential_source {other:?} is not supported")));
+            }
         };
         match provider {
             Some(provider) => required(provider.fetch().await?),
@@ -130,7 +156,9 @@ impl Profile {
     }
 
     fn nothing(&self, name: &str, section: &Section) -> Result<Option<Credentials>> {
-        let other = ["credential_process", "sso_session", "sso_start_url"].iter().find(|key| section.contains_key(**key));
+        let other = ["credential_process", "sso_session", "sso_start_url"]
+            .iter()
+            .find(|key| section.contains_key(**key));
         match other {
             Some(key) => Err(wrong(format!("the profile {name:?} uses {key}, which is not supported"))
                 .with_hint("Give keys, a role with source_profile or web_identity_token_file, or export AWS_ACCESS_KEY_ID and its secret.")),
@@ -167,7 +195,10 @@ fn parse(text: &str, path: &Path) -> Result<Vec<(String, Section)>> {
     let mut sections: Vec<(String, Section)> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let bare = line.trim();
-        if bare.is_empty() || bare.starts_with(['#', ';']) || (line.starts_with([' ', '\t']) && !bare.starts_with('[')) {
+        if bare.is_empty()
+            || bare.starts_with(['#', ';'])
+            || (line.starts_with([' ', '\t']) && !bare.starts_with('['))
+        {
             continue;
         }
         if let Some(name) = bare.strip_prefix('[') {
@@ -175,7 +206,8 @@ fn parse(text: &str, path: &Path) -> Result<Vec<(String, Section)>> {
             sections.push((name.trim().to_owned(), Section::new()));
             continue;
         }
-        let Some(((name, value), (_, section))) = bare.split_once('=').zip(sections.last_mut()) else {
+        let Some(((name, value), (_, section))) = bare.split_once('=').zip(sections.last_mut())
+        else {
             return Err(wrong(format!("line {} of {} cannot be read", number + 1, path.display())));
         };
         section.insert(name.trim().to_ascii_lowercase(), value.trim().to_owned());

@@ -9,8 +9,8 @@ use http::StatusCode;
 use walport_engine::error::{Class, Error, Kind, Result};
 
 use super::super::sign::{Scope, encode, sha256, sign};
-use crate::http::xml;
 use super::{Credentials, Provider, ask, read_file};
+use crate::http::xml;
 use crate::http::{Chunks, Client};
 
 const LIMIT: Duration = Duration::from_secs(15);
@@ -27,17 +27,24 @@ impl Service {
     pub fn new(client: Client, endpoint: Option<&str>, region: Option<&str>) -> Result<Self> {
         let text = match (endpoint, region) {
             (Some(text), _) => format!("{}/", text.trim_end_matches('/')),
-            (None, Some(region)) if region.starts_with("cn-") => format!("https://sts.{region}.amazonaws.com.cn/"),
+            (None, Some(region)) if region.starts_with("cn-") => {
+                format!("https://sts.{region}.amazonaws.com.cn/")
+            }
             (None, Some(region)) => format!("https://sts.{region}.amazonaws.com/"),
             (None, None) => "https://sts.amazonaws.com/".to_owned(),
         };
-        let uri = text
-            .parse()
-            .map_err(|_| Error::new(Kind::Config, format!("AWS_ENDPOINT_URL_STS {text:?} is not an address")))?;
+        let uri = text.parse().map_err(|_| {
+            Error::new(Kind::Config, format!("AWS_ENDPOINT_URL_STS {text:?} is not an address"))
+        })?;
         Ok(Self { client, uri, region: region.unwrap_or("us-east-1").to_owned() })
     }
 
-    async fn call(&self, action: &str, fields: &[(&str, &str)], signer: Option<&Credentials>) -> Result<Credentials> {
+    async fn call(
+        &self,
+        action: &str,
+        fields: &[(&str, &str)],
+        signer: Option<&Credentials>,
+    ) -> Result<Credentials> {
         let mut form = format!("Action={action}&Version=2011-06-15");
         for (name, value) in fields {
             form.push_str(&format!("&{name}={}", encode(value)));
@@ -45,22 +52,30 @@ impl Service {
         let request = http::Request::post(self.uri.clone())
             .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
             .body(())
-            .map_err(|_| Error::new(Kind::Internal, "a request to the token service cannot be built"))?;
+            .map_err(|_| {
+                Error::new(Kind::Internal, "a request to the token service cannot be built")
+            })?;
         let (mut parts, ()) = request.into_parts();
         if let Some(credentials) = signer {
             let scope = Scope { region: &self.region, service: "sts", now: Utc::now() };
             sign(&mut parts, credentials, &sha256(std::iter::once(form.as_bytes())), scope)?;
         }
         let request = http::Request::from_parts(parts, Chunks::from(form));
-        let (status, body) =
-            ask(&self.client, request, LIMIT).await.map_err(|error| error.context("cannot assume the role"))?;
+        let (status, body) = ask(&self.client, request, LIMIT)
+            .await
+            .map_err(|error| error.context("cannot assume the role"))?;
         if status.is_success() { from_xml(&body) } else { Err(refused(status, &body)) }
     }
 }
 
 fn from_xml(body: &[u8]) -> Result<Credentials> {
-    let (Some(key), Some(secret)) = (xml::find(body, "AccessKeyId"), xml::find(body, "SecretAccessKey")) else {
-        return Err(Error::new(Kind::Unauthenticated, "the token service answered without credentials"));
+    let (Some(key), Some(secret)) =
+        (xml::find(body, "AccessKeyId"), xml::find(body, "SecretAccessKey"))
+    else {
+        return Err(Error::new(
+            Kind::Unauthenticated,
+            "the token service answered without credentials",
+        ));
     };
     let expires = xml::find(body, "Expiration")
         .and_then(|text| DateTime::parse_from_rfc3339(&text).ok())
