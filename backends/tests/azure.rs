@@ -310,6 +310,7 @@ async fn play(token: fn(&walport_conformance::fault::Request, usize) -> Option<R
     Scripted::start(script).await.unwrap()
 }
 
+#[allow(clippy::unnecessary_wraps)] // what a script answers
 fn answer(token: &str, seconds: i64) -> Option<Reply> {
     Some(Reply::ok(format!(
         r#"{{"access_token":"{token}","expires_in":"{seconds}","token_type":"Bearer"}}"#

@@ -162,10 +162,14 @@ impl Opener<'_> {
             let target = Target { backend, url: spec.url, name: spec.name.clone(), settings };
             match self.open(&target).await {
                 Ok(store) => {
-                    targets.push(fanout::Target { store, name: spec.name, required: spec.required })
+                    targets.push(fanout::Target {
+                        store,
+                        name: spec.name,
+                        required: spec.required,
+                    });
                 }
                 Err(error) if !spec.required => {
-                    log::warn!("the target {} is left out: {error}", spec.name)
+                    log::warn!("the target {} is left out: {error}", spec.name);
                 }
                 Err(error) => return Err(error.context(format!("the target {}", spec.name))),
             }

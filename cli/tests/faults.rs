@@ -281,6 +281,7 @@ fn a_full_destination_is_an_error_and_leaves_no_file() {
 #[test]
 fn a_backup_or_a_restore_without_room_fails() {
     let site = Site::new(17);
+    site.cluster.sql("create table large as select generate_series(1, 200000) as i; checkpoint");
     site.backup(&[]);
     let disk = SmallDisk::new(&site.scratch, "full", 2 << 20);
     let target = disk.path().join("restored");

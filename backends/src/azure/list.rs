@@ -56,7 +56,7 @@ async fn page(client: &Client, prefix: &Key, how: &List, at: Option<&str>) -> Re
     match (at, &how.after) {
         (Some(marker), _) => call = call.query("marker", marker),
         (None, Some(after)) if client.config.has_start_from() => {
-            call = call.query("startFrom", client.full(after.as_str()))
+            call = call.query("startFrom", client.full(after.as_str()));
         }
         _ => {}
     }
@@ -82,10 +82,10 @@ fn parse(body: &[u8], root: &str, prefix: &str, after: &str) -> Result<Page> {
         match names.as_slice() {
             [_, "Blobs", "Blob", "Name"] => fields.name = text,
             [_, "Blobs", "Blob", "Properties", "Content-Length"] => {
-                fields.size = text.trim().parse().ok()
+                fields.size = text.trim().parse().ok();
             }
             [_, "Blobs", "Blob", "Properties", "Etag"] => {
-                fields.etag = Some(unquoted(&text)).filter(|etag| !etag.is_empty())
+                fields.etag = Some(unquoted(&text)).filter(|etag| !etag.is_empty());
             }
             [_, "Blobs", "Blob", "Properties", "Last-Modified"] => {
                 fields.modified =
@@ -93,7 +93,7 @@ fn parse(body: &[u8], root: &str, prefix: &str, after: &str) -> Result<Page> {
             }
             // An account with a hierarchy of names shows its folders as blobs.
             [_, "Blobs", "Blob", "Properties", "ResourceType"] => {
-                fields.directory = text.trim() == "directory"
+                fields.directory = text.trim() == "directory";
             }
             [_, "Blobs", "Blob"] => {
                 let found = std::mem::take(&mut fields);
@@ -109,7 +109,7 @@ fn parse(body: &[u8], root: &str, prefix: &str, after: &str) -> Result<Page> {
                 }
             }
             [_, "Blobs", "BlobPrefix", "Name"] => {
-                page.push(&text, root, prefix, after, Entry::Prefix)
+                page.push(&text, root, prefix, after, Entry::Prefix);
             }
             [_, "NextMarker"] => page.next = Some(text).filter(|text| !text.is_empty()),
             ["EnumerationResults"] => known = true,

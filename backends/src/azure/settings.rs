@@ -321,7 +321,7 @@ impl ConnectionString {
                 "accountkey" => string.key = value,
                 "sharedaccesssignature" => string.sas = value,
                 "defaultendpointsprotocol" => {
-                    string.scheme = value.map(|value| value.to_ascii_lowercase())
+                    string.scheme = value.map(|value| value.to_ascii_lowercase());
                 }
                 "endpointsuffix" => string.suffix = value,
                 "blobendpoint" => string.endpoint = value,

@@ -42,6 +42,7 @@ impl Default for Crc {
 }
 
 impl Crc {
+    #[allow(clippy::many_single_char_names)] // the eight bytes of a word
     pub fn update(&mut self, data: &[u8]) {
         let mut crc = self.0;
         let (words, rest) = data.as_chunks::<8>();
@@ -73,6 +74,7 @@ impl Crc {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

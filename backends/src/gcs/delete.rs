@@ -14,7 +14,7 @@ const AT_ONCE: usize = 16;
 
 /// Removes `keys`; the answer has one item for each, in the same order.
 pub async fn delete(client: &Arc<Client>, keys: &[Key]) -> Result<Vec<Deleted>> {
-    let tasks = keys.to_vec().into_iter().map(|key| {
+    let tasks = keys.iter().cloned().map(|key| {
         let client = Arc::clone(client);
         async move {
             let outcome =

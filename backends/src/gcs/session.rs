@@ -159,9 +159,9 @@ impl Drop for Session {
 }
 
 async fn abort(client: Arc<Client>, name: String, address: String) {
-    let call = Call::new(Method::DELETE, address);
     // The store's word for a session that is ended now.
     const ENDED: u16 = 499;
+    let call = Call::new(Method::DELETE, address);
     let ended = tokio::time::timeout(ABORT, client.tries.run(true, || client.send(&call))).await;
     let why = match ended {
         Ok(Ok(_)) => return,

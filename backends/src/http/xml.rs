@@ -105,7 +105,7 @@ pub fn escape(text: &str) -> String {
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&apos;"),
             character if character.is_control() => {
-                escaped.push_str(&format!("&#{};", u32::from(character)))
+                escaped.push_str(&format!("&#{};", u32::from(character)));
             }
             character => escaped.push(character),
         }

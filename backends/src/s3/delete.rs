@@ -150,7 +150,7 @@ async fn versions(client: &Client, key: &Key) -> Result<Vec<String>> {
                 [_, "Version" | "DeleteMarker", "Key"] => found = text,
                 [_, "Version" | "DeleteMarker", "VersionId"] => id = text,
                 [_, "Version" | "DeleteMarker"] if found == name => {
-                    ids.push(std::mem::take(&mut id))
+                    ids.push(std::mem::take(&mut id));
                 }
                 [_, "IsTruncated"] => truncated = text.trim() == "true",
                 [_, "NextKeyMarker"] => next_key = text,

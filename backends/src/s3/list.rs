@@ -91,7 +91,7 @@ fn parse(body: &[u8], root: &str, prefix: &str, after: &str, v1: bool) -> Result
             [_, "Contents", "Key"] => fields.key = text,
             [_, "Contents", "Size"] => fields.size = text.trim().parse().ok(),
             [_, "Contents", "ETag"] => {
-                fields.etag = Some(unquoted(&text)).filter(|etag| !etag.is_empty())
+                fields.etag = Some(unquoted(&text)).filter(|etag| !etag.is_empty());
             }
             [_, "Contents", "LastModified"] => {
                 fields.modified =
@@ -112,7 +112,7 @@ fn parse(body: &[u8], root: &str, prefix: &str, after: &str, v1: bool) -> Result
             [_, "IsTruncated"] => page.truncated = text.trim() == "true",
             [_, "NextMarker"] if v1 => page.next = Some(text).filter(|text| !text.is_empty()),
             [_, "NextContinuationToken"] if !v1 => {
-                page.next = Some(text).filter(|text| !text.is_empty())
+                page.next = Some(text).filter(|text| !text.is_empty());
             }
             ["ListBucketResult"] => known = true,
             _ => {}
@@ -180,7 +180,7 @@ pub async fn unfinished(client: &Client, prefix: &Key) -> Result<Vec<Unfinished>
             [_, "Upload", "Key"] => key = text,
             [_, "Upload", "UploadId"] => id = text,
             [_, "Upload", "Initiated"] => {
-                begun = DateTime::parse_from_rfc3339(&text).ok().map(|time| time.to_utc())
+                begun = DateTime::parse_from_rfc3339(&text).ok().map(|time| time.to_utc());
             }
             [_, "Upload"] => {
                 let name = key.strip_prefix(&client.config.root).unwrap_or(&key);

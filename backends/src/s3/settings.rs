@@ -241,6 +241,7 @@ fn trimmed<'a>(settings: &'a Settings, name: &str) -> Option<&'a str> {
 
 impl Config {
     /// What `settings` say about the store at `target`.
+    #[allow(clippy::too_many_lines)] // one line for each setting, and no branch that could be a function
     pub fn load(target: &str, settings: &Settings, budget: &Budget, retries: u32) -> Result<Self> {
         for name in ["S3_ENDPOINT_SOURCE", "S3_USE_YC_SESSION_TOKEN"] {
             if settings.is_set(name)

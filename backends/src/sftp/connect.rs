@@ -151,7 +151,7 @@ impl client::Handler for Check {
         };
         Ok(verdict
             .map_err(|error| {
-                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error)
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             })
             .is_ok())
     }

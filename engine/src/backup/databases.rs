@@ -51,10 +51,10 @@ impl Databases {
             match line {
                 Line::Database { name, oid } => document.database(&name, oid)?,
                 Line::Table { name, oid, relfilenode } => {
-                    document.table(&name, oid, relfilenode)?
+                    document.table(&name, oid, relfilenode)?;
                 }
                 Line::Subtable { name, oid, relfilenode } => {
-                    document.subtable(&name, oid, relfilenode)?
+                    document.subtable(&name, oid, relfilenode)?;
                 }
             }
         }

@@ -350,7 +350,7 @@ impl<'a> Run<'a> {
             uncompressed_size: self.job.payload.load(Ordering::Relaxed).max(0) as u64,
             compressed_size: self.sent.load(Ordering::Relaxed),
             data_catalog_size: self.source(|source| source.walk().catalog_size()),
-            spec: self.spec()?,
+            spec: self.spec(),
             user_data,
             files_metadata_disabled: self.job.catalog.is_none(),
             start_time,
@@ -363,16 +363,16 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn spec(&self) -> Result<Option<TablespaceSpec>> {
+    fn spec(&self) -> Option<TablespaceSpec> {
         let found = self.source(|source| source.walk().tablespaces().to_vec());
         if found.is_empty() {
-            return Ok(None);
+            return None;
         }
         let mut spec = TablespaceSpec::new(&self.directory.to_string_lossy());
         for tablespace in found {
             spec.tablespaces.push(Tablespace::new(tablespace.name, &tablespace.target));
         }
-        Ok(Some(spec))
+        Some(spec)
     }
 
     /// Stores the documents, the sentinel last.

@@ -123,6 +123,7 @@ impl Drop for Chunk {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The destination appears whole or not at all: the file is written without a
 //! name and linked in when it is complete. PostgreSQL syncs a restored segment
-//! itself before it relies on it, so only prefetched files are synced here.
+//! itself before it relies on it, and asks again after a crash, so nothing is
+//! synced here.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -41,7 +42,7 @@ pub async fn fetch(context: &Context, name: &str, destination: &Path) -> Result<
         return Ok(Fetched::Missing);
     };
     let destination = destination.to_owned();
-    write(archived, name, false, move || NewFile::create(&destination)).await?;
+    write(archived, name, move || NewFile::create(&destination)).await?;
     Ok(Fetched::Found)
 }
 
@@ -50,24 +51,20 @@ fn exists(destination: &Path) -> Error {
         .with_hint("wal-fetch never overwrites; remove the file or choose another destination.")
 }
 
-/// Decodes `archived` into the file that `create` makes. With `sync` it is on
-/// disk, under its name, when this returns.
+/// Decodes `archived` into the file that `create` makes.
 pub(super) async fn write(
     archived: Archived,
     name: &str,
-    sync: bool,
     create: impl FnOnce() -> Result<NewFile> + Send + 'static,
 ) -> Result<()> {
     let key = archived.key.clone();
     let name = name.to_owned();
-    transfer::download(archived.object, archived.pipeline, move |from| {
-        copy(from, create()?, &name, sync)
-    })
-    .await
-    .map_err(|error| if error.key().is_some() { error } else { error.with_key(key) })
+    transfer::download(archived.object, archived.pipeline, move |from| copy(from, create()?, &name))
+        .await
+        .map_err(|error| if error.key().is_some() { error } else { error.with_key(key) })
 }
 
-fn copy(from: &mut dyn Read, mut file: NewFile, name: &str, sync: bool) -> Result<()> {
+fn copy(from: &mut dyn Read, mut file: NewFile, name: &str) -> Result<()> {
     let mut buffer = vec![0; 128 << 10];
     let mut size = 0;
     let mut expected = None;
@@ -90,7 +87,7 @@ fn copy(from: &mut dyn Read, mut file: NewFile, name: &str, sync: bool) -> Resul
         None if is_segment(name) && !(size >= 1 << 20 && size.is_power_of_two()) => {
             "which is no size of a segment".to_owned()
         }
-        _ => return file.publish(sync),
+        _ => return file.publish(),
     };
     Err(Error::new(Kind::Corrupt, format!("{name} has {size} bytes, {wrong}")).with_hint(
         "The archived object is not a whole segment; restore it from another copy of the archive.",
@@ -156,10 +153,7 @@ impl NewFile {
     }
 
     /// Gives the file its name, which must be free.
-    pub(super) fn publish(self, sync: bool) -> Result<()> {
-        if sync {
-            self.file.sync_all().map_err(|error| self.error("cannot sync", error))?;
-        }
+    pub(super) fn publish(self) -> Result<()> {
         let linked = match &self.temporary {
             None => {
                 let unnamed = format!("/proc/self/fd/{}", self.file.as_raw_fd());
@@ -173,12 +167,6 @@ impl NewFile {
             Ok(()) => {}
             Err(rustix::io::Errno::EXIST) => return Err(exists(&self.destination)),
             Err(error) => return Err(self.error("cannot create", error.into())),
-        }
-        if sync {
-            let folder = folder_of(&self.destination);
-            File::open(folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(|error| Error::io(format!("cannot sync {}", folder.display()), error))?;
         }
         Ok(())
     }

@@ -58,7 +58,7 @@ pub(super) async fn take(context: &Context, path: &Path, name: &str) -> Result<b
         log::warn!("{name} changed since it was archived ahead of time; it is archived again");
         return Ok(false);
     }
-    if let Some(_) = archive::open(context, name).await? {
+    if archive::open(context, name).await?.is_some() {
         Ok(true)
     } else {
         log::warn!("{name} was marked as archived and is not there; it is archived again");

@@ -2,8 +2,10 @@
 //!
 //! Layout of WAL-G: a ready file is `.wal-g/prefetch/<segment>` beside the
 //! destination (or under `WALG_PREFETCH_DIR`), one on its way is in `running/`.
-//! A file is synced before it is ready, so what a crash leaves is whole or
-//! absent; the window is bounded in files and in bytes.
+//! Nothing is synced, since syncing would hold up the file that recovery waits
+//! for. Instead the folder records the boot of the machine that its files were
+//! written in: after a power cut they are not used, as they may have holes. The
+//! window is bounded in files and in bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,7 @@ pub async fn prefetch(context: &Context, name: &str, destination: &Path) -> Resu
     let size = super::segment_size(&context.settings);
     let mut segment = Segment::parse(name, size)?;
     let folders = Folders::of(context, destination);
+    folders.belong_to_this_boot()?;
     folders.remove_older(&segment, size);
     let wanted = context.settings.number("WALG_DOWNLOAD_CONCURRENCY").unwrap_or(10).max(1) as u64;
     for _ in 0..wanted.min((WINDOW / size).max(1)) {
@@ -53,8 +56,7 @@ async fn prefetch_one(context: &Context, folders: &Folders, name: &str) -> Resul
     })?;
     // A stale file only: one that grows was noticed above.
     drop(fs::remove_file(&running));
-    let fetched =
-        fetch::write(archived, name, true, move || NewFile::create_as(running, &ready)).await;
+    let fetched = fetch::write(archived, name, move || NewFile::create_as(running, &ready)).await;
     match fetched {
         // Another prefetch of the same file is at work, or was faster.
         Err(error) if error.kind() == Kind::AlreadyExists => Ok(true),
@@ -87,7 +89,10 @@ pub(super) async fn take(context: &Context, name: &str, destination: &Path) -> R
         }
         tokio::time::sleep(POLL).await;
     }
-    if !is_whole(&ready, name) {
+    if !ready.exists() {
+        return Ok(false);
+    }
+    if !folders.are_of_this_boot() || !is_whole(&ready, name) {
         drop(fs::remove_file(&ready));
         return Ok(false);
     }
@@ -120,6 +125,11 @@ fn is_whole(path: &Path, name: &str) -> bool {
     whole
 }
 
+/// What the kernel calls this run of the machine.
+fn boot_id() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
+}
+
 struct Folders {
     ready: PathBuf,
     running: PathBuf,
@@ -134,6 +144,34 @@ impl Folders {
         let ready = base.join(".wal-g/prefetch");
         let running = ready.join("running");
         Self { ready, running }
+    }
+
+    fn boot_record(&self) -> PathBuf {
+        self.ready.join("boot_id")
+    }
+
+    /// Whether what is ready was written since the machine was started.
+    fn are_of_this_boot(&self) -> bool {
+        boot_id()
+            .is_some_and(|id| fs::read_to_string(self.boot_record()).is_ok_and(|own| own == id))
+    }
+
+    /// Removes what another boot left and records this one.
+    fn belong_to_this_boot(&self) -> Result<()> {
+        if self.are_of_this_boot() {
+            return Ok(());
+        }
+        for folder in [&self.ready, &self.running] {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                drop(fs::remove_file(entry.path()));
+            }
+        }
+        fs::create_dir_all(&self.running).map_err(|error| {
+            Error::io(format!("cannot create {}", self.running.display()), error)
+        })?;
+        let record = self.boot_record();
+        fs::write(&record, boot_id().unwrap_or_default())
+            .map_err(|error| Error::io(format!("cannot write {}", record.display()), error))
     }
 
     /// Removes files that recovery has passed.
