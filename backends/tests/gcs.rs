@@ -79,8 +79,8 @@ fn small_parts() -> Put {
     Put { window: Some(4 * UNIT as u64), ..Put::default() }
 }
 
-/// A read that begins far past the end makes fake-gcs-server break the
-/// connection where Google answers 416, which a scripted server does below.
+/// After a read past the end fake-gcs-server may close the connection without
+/// a word, which the next request meets; a scripted server answers it below.
 #[test]
 fn fake_gcs_server_conforms() {
     let server = fake();
@@ -92,11 +92,9 @@ fn fake_gcs_server_conforms() {
     let subject = Subject::new("gcs on fake-gcs-server", opened)
         .with_requests(move || counted.requests())
         .with_faults(faults, Some(Dialect::Gcs), opened);
-    let report = match check(subject) {
-        Ok(()) => panic!("the server has learnt to answer 416: drop the exception"),
-        Err(unfit) => unfit,
-    };
-    assert_eq!(report.report().failures(), ["get.range-edges"], "{report}");
+    if let Err(unfit) = check(subject) {
+        assert_eq!(unfit.report().failures(), ["get.range-edges"], "{unfit}");
+    }
 }
 
 #[test]
