@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http::header::{HeaderMap, LAST_MODIFIED};
 use http::{Method, StatusCode};
-use walport_engine::error::{Error, Kind, Result};
+use walport_engine::error::{Class, Error, Kind, Result};
 use walport_engine::memory::CHUNK;
 use walport_engine::storage::{
     Body, Deleted, Entry, Get, Key, Limits, List, Meta, Object, Open, Put, Storage, Stored,
@@ -149,7 +149,12 @@ impl Storage for Gcs {
 impl Gcs {
     /// An empty part of an object that must be there.
     async fn nothing(&self, key: &Key, how: Get) -> Result<Object> {
-        let meta = self.head(key).await?;
+        let meta = match self.head(key).await {
+            // A server may close the connection after a range it refused without
+            // a word, and then this is the request that finds out.
+            Err(error) if error.class() == Class::Transient => self.head(key).await?,
+            told => told?,
+        };
         how.check_version(meta.version.as_deref())?;
         let range = how.within(meta.size)?;
         if range.start < range.end {
