@@ -104,8 +104,10 @@ fn documents_name_settings_that_exist() {
     let known = setting_names();
     assert!(known.contains("WALG_COMPRESSION_METHOD") && known.contains("PGHOST"));
     let ours = ["WALG_", "WALE_", "WALPORT_", "AWS_", "S3_", "GCS_", "AZURE_", "SSH_"];
-    // Of the tests and the benchmark, not of the program.
-    let of_the_tests = |name: &str| name.ends_with("_BIN") || name.starts_with("WALPORT_TEST_");
+    // Of the tests and the benchmark, or of other programs.
+    let of_the_tests = |name: &str| {
+        name.ends_with("_BIN") || name.starts_with("WALPORT_TEST_") || name == "SSH_AUTH_SOCK"
+    };
     let mut wrong = Vec::new();
     for (document, text) in documents() {
         for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
@@ -146,6 +148,10 @@ fn documents_name_commands_and_flags_that_exist() {
             else {
                 continue;
             };
+            // `cargo test -p walport --test wal` names the package.
+            if at > 0 && words[at - 1] == "-p" {
+                continue;
+            }
             let Some(command) = words[at + 1..]
                 .iter()
                 .find(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
@@ -153,10 +159,17 @@ fn documents_name_commands_and_flags_that_exist() {
                 continue;
             };
             seen += 1;
-            let page = help.entry((*command).to_owned()).or_insert_with(|| {
-                let run = tool.run(&[command, "--help"]);
-                (run.code == Some(0)).then(|| run.text().to_owned())
-            });
+            let sub = words[at + 1..].iter().skip_while(|word| *word != command).nth(1).copied();
+            let page =
+                help.entry(format!("{command} {}", sub.unwrap_or_default())).or_insert_with(|| {
+                    let run = tool.run(&[command, "--help"]);
+                    let own = (run.code == Some(0)).then(|| run.text().to_owned())?;
+                    // The word that follows may be a command of its own.
+                    let is_word = |sub: &&str| sub.starts_with(|c: char| c.is_ascii_lowercase());
+                    let below = sub.filter(is_word).map(|sub| tool.run(&[command, sub, "--help"]));
+                    let below = below.filter(|run| run.code == Some(0));
+                    Some(own + below.as_ref().map_or("", |run| run.text()))
+                });
             let Some(page) = page else {
                 wrong.push(format!("{document}: walport {command}"));
                 continue;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use russh_sftp::client::RawSftpSession;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet};
 use walport_engine::storage::{Body, Class, Error, Key, Kind, Put, Result, Stored};
 
@@ -138,11 +139,7 @@ impl Temporary {
                     self.published = true;
                     Ok(Stored { size, version: stored.version })
                 }
-                Err(error) => {
-                    let error = unknown_if_lost(failed(error));
-                    let taken = error.class() == Class::Never && sftp.stat(path).await.is_ok();
-                    Err(exists_or(taken, error))
-                }
+                Err(error) => Err(why_not_created(sftp, path, failed(error), key).await),
             };
         }
         if abilities.posix_rename {
@@ -164,9 +161,17 @@ fn unknown_if_lost(error: Error) -> Error {
     }
 }
 
-/// OpenSSH reports a taken name as a mere failure.
-fn exists_or(exists: bool, error: Error) -> Error {
-    if exists { Error::new(Kind::AlreadyExists, "there is such an object already") } else { error }
+/// OpenSSH reports a taken name as a mere failure, so it is looked for.
+async fn why_not_created(sftp: &RawSftpSession, path: &str, error: Error, key: &Key) -> Error {
+    let error = unknown_if_lost(error);
+    if error.class() != Class::Never {
+        return error;
+    }
+    match sftp.stat(path).await {
+        Ok(_) => Error::new(Kind::AlreadyExists, "there is such an object already"),
+        Err(missing) if errors::is_missing(&missing) => error,
+        Err(lost) => errors::sftp(lost, "put", key),
+    }
 }
 
 fn landed<T>(

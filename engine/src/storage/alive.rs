@@ -52,9 +52,8 @@ impl Average {
     pub fn from_settings(settings: &Settings) -> Result<Self> {
         let default = Self::default();
         let read = |name: &str, default: f64| {
-            let name = format!("WALG_FAILOVER_STORAGES_CACHE_EMA_{name}");
             let value =
-                settings.text(&name).and_then(|text| text.trim().parse().ok()).unwrap_or(default);
+                settings.text(name).and_then(|text| text.trim().parse().ok()).unwrap_or(default);
             if value > 0.0 && value < 1.0 {
                 return Ok(value);
             }
@@ -64,15 +63,15 @@ impl Average {
             ))
         };
         let average = Self {
-            alive_limit: read("ALIVE_LIMIT", default.alive_limit)?,
-            dead_limit: read("DEAD_LIMIT", default.dead_limit)?,
+            alive_limit: read("WALG_FAILOVER_STORAGES_CACHE_EMA_ALIVE_LIMIT", default.alive_limit)?,
+            dead_limit: read("WALG_FAILOVER_STORAGES_CACHE_EMA_DEAD_LIMIT", default.dead_limit)?,
             alpha_alive: (
-                read("ALPHA_ALIVE_MIN", default.alpha_alive.0)?,
-                read("ALPHA_ALIVE_MAX", default.alpha_alive.1)?,
+                read("WALG_FAILOVER_STORAGES_CACHE_EMA_ALPHA_ALIVE_MIN", default.alpha_alive.0)?,
+                read("WALG_FAILOVER_STORAGES_CACHE_EMA_ALPHA_ALIVE_MAX", default.alpha_alive.1)?,
             ),
             alpha_dead: (
-                read("ALPHA_DEAD_MIN", default.alpha_dead.0)?,
-                read("ALPHA_DEAD_MAX", default.alpha_dead.1)?,
+                read("WALG_FAILOVER_STORAGES_CACHE_EMA_ALPHA_DEAD_MIN", default.alpha_dead.0)?,
+                read("WALG_FAILOVER_STORAGES_CACHE_EMA_ALPHA_DEAD_MAX", default.alpha_dead.1)?,
             ),
         };
         let ordered =
