@@ -27,7 +27,19 @@ pub(super) async fn put(store: &SftpStore, key: &Key, body: Body, how: Put) -> R
     let temporary =
         Temporary::create(&connection, store, format!("{folder}/{}", name_for(name)), key).await?;
     let size = temporary.fill(body, store.config.requests, key).await?;
-    temporary.publish(&path, how.if_absent, size, key).await
+    let published = temporary.publish(&path, how.if_absent, size, key).await;
+    // Whatever a lost connection makes of the answer: nobody knows what was done.
+    match published {
+        Err(error) if !connection.is_open() && error.kind() != Kind::AlreadyExists => {
+            Err(Error::new(
+                Kind::Unavailable,
+                "the connection was lost before the server had confirmed",
+            )
+            .with_class(Class::Ambiguous)
+            .with_source(error))
+        }
+        other => other,
+    }
 }
 
 /// A file that has not got its name yet; removed when it is dropped before.

@@ -52,7 +52,7 @@ pub async fn fetch(context: &Context, options: FetchOptions) -> Result<String> {
     log::info!("Selecting backup {name}");
     let parts = parts(context, &name).await?;
     let spec = tablespaces(&sentinel, &options)?;
-    let target = Arc::new(prepare(&sentinel, &options, spec)?);
+    let target = Arc::new(prepare(&sentinel, &options, spec, !parts.labels.is_empty())?);
     context.progress.add_total(sentinel.uncompressed_size);
     verify::parts(context, &name, &sentinel, &parts).await?;
     unpack_all(context, &parts.data, &target).await?;
@@ -153,6 +153,7 @@ fn prepare(
     sentinel: &Sentinel,
     options: &FetchOptions,
     spec: Option<TablespaceSpec>,
+    local: bool,
 ) -> Result<Target> {
     let destination = PathBuf::from(absolute(&options.destination)?);
     let mask = options.mask.as_deref().map(super::unpack::mask).transpose()?;
@@ -173,7 +174,7 @@ fn prepare(
     check_space(sentinel, &roots)?;
     // The map in the backup names the old places.
     let moved = options.restore_spec.is_some() || !options.tablespace_map.is_empty();
-    Ok(Target::new(destination, roots, mask, moved))
+    Ok(Target::new(destination, roots, mask, moved, local))
 }
 
 fn make_directory(path: &Path) -> Result<()> {

@@ -71,7 +71,7 @@ fn listed(catalog: Catalog) -> Listed {
 
 fn restore(parts: &[Vec<u8>]) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
-    let target = Target::new(to.path().to_owned(), Vec::new(), None, false);
+    let target = Target::new(to.path().to_owned(), Vec::new(), None, false, true);
     for part in parts {
         unpack(&mut part.as_slice(), &target, &Progress::new()).unwrap();
     }
@@ -141,7 +141,7 @@ fn files_that_grow_shrink_or_vanish_keep_the_archive_whole() {
 #[test]
 fn an_entry_that_leads_out_of_the_data_directory_is_refused() {
     let to = tempfile::tempdir().unwrap();
-    let target = Target::new(to.path().join("data"), Vec::new(), None, false);
+    let target = Target::new(to.path().join("data"), Vec::new(), None, false, true);
     for bad in ["/../x", "a/../../x", "..", "/base/../../x"] {
         assert!(target.path(bad).is_err(), "{bad}");
     }
@@ -152,7 +152,7 @@ fn an_entry_that_leads_out_of_the_data_directory_is_refused() {
 #[test]
 fn a_mask_chooses_files_and_keeps_what_is_always_needed() {
     let mask = Some(super::unpack::mask("base/*/1259*").unwrap());
-    let target = Target::new("/data".into(), Vec::new(), mask, true);
+    let target = Target::new("/data".into(), Vec::new(), mask, true, true);
     assert!(target.wants("/base/5/1259") && target.wants("/base/5/1259_fsm"));
     assert!(
         !target.wants("/base/5/x/1259")
@@ -168,8 +168,8 @@ fn a_truncated_part_is_an_error() {
     fs::write(from.path().join("a"), vec![1; 5000]).unwrap();
     let parts = pack(&job(from.path(), u64::MAX));
     let to = tempfile::tempdir().unwrap();
-    let target = Target::new(to.path().to_owned(), Vec::new(), None, false);
-    for length in [100, 700, 3000, 1024 + 4999] {
+    let target = Target::new(to.path().to_owned(), Vec::new(), None, false, true);
+    for length in [100, 700, 3000, 1024 + 4999, parts[0].len() - 1024, parts[0].len() - 512] {
         let result = unpack(&mut &parts[0][..length], &target, &Progress::new());
         assert!(result.is_err(), "{length} bytes");
     }

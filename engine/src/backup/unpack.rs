@@ -32,6 +32,8 @@ pub(super) struct Target {
     /// Tablespaces are elsewhere than the backup says.
     moved: bool,
     control: AtomicBool,
+    /// Its tars have an end mark: all but those of streamed backups.
+    terminated: bool,
     links: Mutex<Vec<(PathBuf, PathBuf)>>,
     payload: AtomicU64,
 }
@@ -49,12 +51,14 @@ impl Target {
         roots: Vec<PathBuf>,
         mask: Option<Pattern>,
         moved: bool,
+        terminated: bool,
     ) -> Self {
         Self {
             root,
             roots,
             mask,
             moved,
+            terminated,
             control: AtomicBool::new(false),
             links: Mutex::default(),
             payload: AtomicU64::new(0),
@@ -162,6 +166,10 @@ pub(super) fn unpack(from: &mut dyn Read, target: &Target, progress: &Progress) 
         // What is not wanted is read all the same: the end of the tar must be seen.
         target.payload.fetch_add(header.payload(), Ordering::Relaxed);
         progress.add_done(header.payload());
+    }
+    if target.terminated && !tar.is_terminated() {
+        return Err(Error::new(Kind::Corrupt, "the tar has no end mark: it was cut")
+            .with_hint("The backup is damaged; restore another one."));
     }
     Ok(())
 }

@@ -200,6 +200,11 @@ impl Table {
                 continue;
             }
             table.rows.push(row);
+            table.by_name.insert(row.name.to_owned(), row);
+        }
+        // What one row is called is never the other name of another one:
+        // UPLOAD_CONCURRENCY of a store is not WALG_UPLOAD_CONCURRENCY.
+        for row in table.rows.clone() {
             for name in row.names() {
                 table.by_name.entry(name).or_insert(row);
             }
