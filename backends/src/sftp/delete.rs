@@ -12,6 +12,8 @@ use super::store::SftpStore;
 
 /// Requests under way at a time.
 const REQUESTS: usize = 16;
+/// The longest file name in bytes on the usual file systems.
+const LONGEST: usize = 255;
 
 pub(super) async fn delete(store: &SftpStore, keys: &[Key]) -> Result<Vec<Deleted>> {
     let connection = store.connection().await?;
@@ -42,6 +44,8 @@ async fn remove(store: &SftpStore, connection: &Connection, key: Key) -> Deleted
         Ok(path) => match connection.sftp.remove(path.clone()).await {
             Ok(_) => Ok(()),
             Err(error) if errors::is_missing(&error) => Ok(()),
+            // No file system has such a name, and so no such object.
+            Err(_) if key.as_str().split('/').any(|part| part.len() > LONGEST) => Ok(()),
             // A folder of that name is no object.
             Err(error) => match connection.sftp.stat(path).await {
                 Ok(found) if found.attrs.is_dir() => Ok(()),

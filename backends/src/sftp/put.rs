@@ -235,10 +235,12 @@ async fn make_folders(connection: &Connection, store: &SftpStore, key: &Key) -> 
         folder = format!("{folder}/{part}");
         let attributes = FileAttributes { permissions: Some(0o755), ..FileAttributes::empty() };
         // Another writer may be faster; what matters is that it is there.
-        if let Err(error) = connection.sftp.mkdir(folder.clone(), attributes).await
-            && connection.sftp.stat(folder.clone()).await.is_err()
+        if let Err(refused) = connection.sftp.mkdir(folder.clone(), attributes).await
+            && let Err(absent) = connection.sftp.stat(folder.clone()).await
         {
-            return Err(errors::sftp(error, "put", key));
+            // A connection that was lost in between says nothing of the folder.
+            let why = if errors::is_missing(&absent) { refused } else { absent };
+            return Err(errors::sftp(why, "put", key));
         }
     }
     Ok(())
