@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::StatusCode;
-use walport_engine::storage::{Entry, Error, Key, Kind, List, Meta, Result};
+use walport_engine::storage::{Entry, Key, List, Meta, Result};
 
 use super::errors;
 use super::store::{SftpStore, meta};
@@ -114,9 +114,6 @@ impl Walk<'_> {
         };
         drop(connection.sftp.close(handle).await);
         outcome?;
-        if found.len() > u32::MAX as usize {
-            return Err(Error::new(Kind::Unsupported, "the folder is too large").with_key(prefix));
-        }
         found.sort_unstable_by(|a, b| b.0.cmp(&a.0));
         Ok(found)
     }

@@ -16,14 +16,14 @@ use crate::temporary::name_for;
 
 pub(super) async fn put(store: &SftpStore, key: &Key, body: Body, how: Put) -> Result<Stored> {
     let path = store.path(key)?;
-    if how.if_absent && !store.connection().await?.abilities.hardlink {
+    let connection = store.connection().await?;
+    if how.if_absent && !connection.abilities.hardlink {
         return Err(Error::new(
             Kind::Unsupported,
             "this server cannot create a file only if it is absent",
         ));
     }
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
-    let connection = store.connection().await?;
     let temporary =
         Temporary::create(&connection, store, format!("{folder}/{}", name_for(name)), key).await?;
     let size = temporary.fill(body, store.config.requests, key).await?;
